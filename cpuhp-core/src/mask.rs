@@ -1,0 +1,185 @@
+//! CPU masks: borrowed views over shared words, and the invariant of each mask the core keeps.
+//!
+//! `possible ⊇ present ⊇ available ⊇ online`; `possible` is no mask but "the number is below the
+//! number of records". Words may be read by anybody at any time, without a lock, as a snapshot that
+//! can be stale. Masks are never held on a stack by value.
+
+use crate::cpu::CpuId;
+use crate::sync::{MaskWord, Ordering, zero_array, zero_const};
+
+/// CPUs per word.
+const BITS: usize = usize::BITS as usize;
+
+/// Returns how many mask words `cpus` CPUs need.
+pub const fn words(cpus: usize) -> usize {
+    cpus.div_ceil(BITS)
+}
+
+/// A view of one CPU mask.
+#[derive(Clone, Copy, Debug)]
+pub struct CpuMask<'a> {
+    words: &'a [MaskWord],
+}
+
+impl<'a> CpuMask<'a> {
+    /// Views `words` as a mask: bit `i % usize::BITS` of word `i / usize::BITS` is CPU `i`.
+    pub const fn new(words: &'a [MaskWord]) -> Self {
+        Self { words }
+    }
+
+    /// Whether `cpu` is in the mask. A CPU beyond its words is not.
+    pub fn contains(self, cpu: CpuId) -> bool {
+        let word = self.words.get(cpu.index() / BITS);
+        word.is_some_and(|word| word.load(Ordering::Relaxed) & bit(cpu) != 0)
+    }
+
+    /// Adds `cpu`. Returns whether the mask has room for it.
+    pub fn insert(self, cpu: CpuId) -> bool {
+        let word = self.words.get(cpu.index() / BITS);
+        word.map(|word| word.fetch_or(bit(cpu), Ordering::Relaxed))
+            .is_some()
+    }
+
+    /// Takes `cpu` out.
+    pub fn remove(self, cpu: CpuId) {
+        if let Some(word) = self.words.get(cpu.index() / BITS) {
+            word.fetch_and(!bit(cpu), Ordering::Relaxed);
+        }
+    }
+
+    /// Returns how many CPUs are in the mask.
+    pub fn count(self) -> usize {
+        self.words
+            .iter()
+            .map(|word| word.load(Ordering::Relaxed).count_ones() as usize)
+            .sum()
+    }
+
+    /// Whether no CPU is in the mask.
+    pub fn is_empty(self) -> bool {
+        self.words
+            .iter()
+            .all(|word| word.load(Ordering::Relaxed) == 0)
+    }
+
+    /// Iterates over the CPUs in ascending order. Each word is read once, when it is reached.
+    pub const fn iter(self) -> Iter<'a> {
+        Iter {
+            words: self.words,
+            next: 0,
+            current: 0,
+        }
+    }
+
+    /// Returns the first CPU at or above `from`.
+    pub(crate) fn first_from(self, from: u32) -> Option<CpuId> {
+        let at = from as usize;
+        let mut iter = Iter {
+            words: self.words,
+            next: at / BITS,
+            current: 0,
+        };
+        if !at.is_multiple_of(BITS) {
+            let word = self.words.get(at / BITS)?;
+            iter.current = word.load(Ordering::Relaxed) & (usize::MAX << (at % BITS));
+            iter.next += 1;
+        }
+        iter.next()
+    }
+
+    /// Whether some CPU is in `self` and not in `other`.
+    pub(crate) fn reaches_beyond(self, other: CpuMask<'_>) -> bool {
+        self.iter().any(|cpu| !other.contains(cpu))
+    }
+}
+
+impl<'a> IntoIterator for CpuMask<'a> {
+    type Item = CpuId;
+    type IntoIter = Iter<'a>;
+
+    fn into_iter(self) -> Iter<'a> {
+        self.iter()
+    }
+}
+
+const fn bit(cpu: CpuId) -> usize {
+    1 << (cpu.index() % BITS)
+}
+
+/// The CPUs of a mask in ascending order; holds the current word.
+#[derive(Clone, Debug)]
+pub struct Iter<'a> {
+    words: &'a [MaskWord],
+    next: usize,
+    current: usize,
+}
+
+impl Iterator for Iter<'_> {
+    type Item = CpuId;
+
+    fn next(&mut self) -> Option<CpuId> {
+        while self.current == 0 {
+            self.current = self.words.get(self.next)?.load(Ordering::Relaxed);
+            self.next += 1;
+        }
+        let number = (self.next - 1) * BITS + self.current.trailing_zeros() as usize;
+        self.current &= self.current - 1;
+        u32::try_from(number).ok().map(CpuId::new)
+    }
+}
+
+/// Memory for one mask of a caller's own, all zero.
+///
+/// ```
+/// use cpuhp_core::{CpuId, MaskStore, words};
+/// static MINE: MaskStore<{ words(64) }> = MaskStore::new();
+/// assert!(MINE.get().insert(CpuId::new(63)));
+/// assert!(!MINE.get().insert(CpuId::new(64)));
+/// assert_eq!(MINE.get().count(), 1);
+/// ```
+#[derive(Debug)]
+pub struct MaskStore<const WORDS: usize> {
+    words: [MaskWord; WORDS],
+}
+
+impl<const WORDS: usize> MaskStore<WORDS> {
+    zero_const! {
+        /// Makes an empty mask.
+        pub fn new() -> Self {
+            Self { words: zero_array!(MaskWord::new(0); WORDS) }
+        }
+    }
+
+    /// Returns the view.
+    pub const fn get(&self) -> CpuMask<'_> {
+        CpuMask::new(&self.words)
+    }
+}
+
+impl<const WORDS: usize> Default for MaskStore<WORDS> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// The masks the core keeps, in the order of their words in [`crate::Storage`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Kind {
+    /// May be brought up. Written by the control CPU, before an operation.
+    Present = 0,
+    /// At `AP_IDLE` or above: CPU-local work may run. Written by the AP: set before UP is stored,
+    /// cleared when it is told to die.
+    Available = 1,
+    /// At `ONLINE`: general work may be placed. Written by the AP: set after its last `up`, cleared
+    /// before its first `down`.
+    Online = 2,
+    /// On the way out. Written by the AP: cleared when it turns back and before GONE is stored.
+    Dying = 3,
+    /// In the running bulk operation. Written by the control CPU.
+    Batch = 4,
+    /// Of these, not yet collected. Written by the control CPU.
+    Pending = 5,
+}
+
+/// How many masks the core keeps.
+pub(crate) const KINDS: usize = 6;

@@ -1,0 +1,65 @@
+//! Trace hooks: a parameter of [`crate::Cpuhp`], so that no tracer means no instruction.
+//!
+//! The core reads no clock for tracing; a duration is the difference of the tracer's own stamps.
+//! With `()` every call is statically dead.
+
+use crate::cpu::CpuId;
+use crate::handshake::Tag;
+use crate::step::{Direction, StateId, StepResult};
+
+/// One call of one half of a step.
+#[derive(Clone, Copy, Debug)]
+pub struct StepEvent {
+    /// The CPU that is moved.
+    pub cpu: CpuId,
+    /// The CPU that executes the callback.
+    pub on: CpuId,
+    /// Number of the state.
+    pub state: StateId,
+    /// Name of its step.
+    pub name: &'static str,
+    /// Which half.
+    pub dir: Direction,
+    /// Whether the walk goes back because of a failure.
+    pub rollback: bool,
+}
+
+/// Receives what happens, on the CPU where it happens. Every method may be called on all CPUs at
+/// once, with interrupts off, and must neither block nor call the core.
+pub trait Trace: Sync {
+    /// Whether this tracer looks at anything.
+    const ON: bool;
+
+    /// A half is about to be called.
+    fn enter(&self, _event: &StepEvent) {}
+
+    /// It returned; "call me again" reads [`crate::StepError::WOULD_BLOCK`].
+    fn exit(&self, _event: &StepEvent, _result: StepResult) {}
+
+    /// The sync word of `cpu` moved.
+    fn edge(&self, _cpu: CpuId, _from: Tag, _to: Tag) {}
+
+    /// `cpu` was kicked for the `epoch`-th time (modulo 2^16).
+    fn kick(&self, _cpu: CpuId, _epoch: u16) {}
+}
+
+impl Trace for () {
+    const ON: bool = false;
+}
+
+impl<T: Trace> Trace for &T {
+    const ON: bool = T::ON;
+
+    fn enter(&self, event: &StepEvent) {
+        (**self).enter(event);
+    }
+    fn exit(&self, event: &StepEvent, result: StepResult) {
+        (**self).exit(event, result);
+    }
+    fn edge(&self, cpu: CpuId, from: Tag, to: Tag) {
+        (**self).edge(cpu, from, to);
+    }
+    fn kick(&self, cpu: CpuId, epoch: u16) {
+        (**self).kick(cpu, epoch);
+    }
+}
