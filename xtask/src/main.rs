@@ -1,2 +1,61 @@
-//! To come.
-fn main() {}
+//! Every command a contributor needs; `cargo xtask --help` lists them.
+//!
+//! `main` only dispatches. A command answers with an [`Exit`]; a wrong argument found after parsing is a [`Usage`] error.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+mod boot;
+mod cargo;
+mod check;
+mod ci;
+mod cli;
+mod exit;
+mod install;
+mod loom;
+mod machine;
+mod miri;
+mod models;
+mod mutants;
+mod patch;
+mod plan;
+mod process;
+mod progress;
+mod qemu;
+mod record;
+mod run;
+mod scenarios;
+mod show;
+mod size;
+mod test;
+
+use cli::{Cli, Command};
+use exit::{Exit, Usage};
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return cli::report(&error),
+    };
+    let answer = match cli.command {
+        Command::Run(args) => run::run(&args),
+        Command::Test => test::run(),
+        Command::Ci { parts } => ci::run(&parts),
+        Command::Loom(args) => loom::run(&args),
+        Command::Mutants { model } => mutants::run(model.as_deref()),
+        Command::Miri => miri::run(),
+        Command::Size => size::run(),
+    };
+    match answer {
+        Ok(exit) => exit.into(),
+        Err(error) if error.is::<Usage>() => {
+            eprintln!("error: {error}");
+            Exit::Usage.into()
+        }
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            Exit::Fail.into()
+        }
+    }
+}

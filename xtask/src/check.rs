@@ -1,0 +1,330 @@
+//! The verdict over one boot: the kernel's own `pass` is believed only if everything around it agrees.
+//!
+//! Every function returns what is wrong, as sentences; nothing wrong = passed.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use crate::plan::{Plan, Scenario};
+use crate::process::Ending;
+use crate::qemu;
+use crate::record::{BootResult, Log, Outcome, PerCpu, Record, Start};
+
+#[cfg(test)]
+mod tests;
+mod trace;
+
+/// Checks the whole log of a planned boot.
+pub(crate) fn check(plan: &Plan, log: &Log, ending: Ending, wall: Duration) -> Vec<String> {
+    let mut wrong = log.errors.clone();
+    wrong.extend(qemu::explain(ending));
+    wrong.extend(check_frame(plan, log));
+    wrong.extend(trace::check(plan, log));
+    for outcome in log.results() {
+        wrong.extend(check_outcome(plan, outcome, wall));
+    }
+    if plan.scenario == Scenario::Boot {
+        wrong.extend(check_modes(plan, log));
+    }
+    wrong
+}
+
+/// `start` first, `done` last, both once, at least one result, no panic.
+fn check_frame(plan: &Plan, log: &Log) -> Vec<String> {
+    let mut wrong = Vec::new();
+    let last = log.records.len().saturating_sub(1);
+    let (mut starts, mut ends) = (0, 0);
+    for (at, record) in log.records.iter().enumerate() {
+        match record {
+            Record::Start(start) => {
+                starts += 1;
+                if at > 0 {
+                    wrong.push("`start` is not the first machine line".to_owned());
+                }
+                wrong.extend(check_start(plan, start));
+            }
+            Record::Done(done) => {
+                ends += 1;
+                if at < last {
+                    wrong.push("`done` is not the last machine line".to_owned());
+                }
+                if !done.pass {
+                    wrong.push("`done` says pass: false".to_owned());
+                }
+            }
+            Record::Panic(panic) => wrong.push(format!("the kernel panicked: {}", panic.msg)),
+            Record::Result(_)
+            | Record::Step(_)
+            | Record::Edge(_)
+            | Record::Kick(_)
+            | Record::Fault(_)
+            | Record::Call(_)
+            | Record::TraceLost(_) => {}
+        }
+    }
+    for (name, count) in [("start", starts), ("done", ends)] {
+        if count != 1 {
+            wrong.push(format!("{count} `{name}` lines, expected 1"));
+        }
+    }
+    if log.results().next().is_none() {
+        wrong.push("no `result` line".to_owned());
+    }
+    wrong
+}
+
+fn check_start(plan: &Plan, start: &Start) -> Vec<String> {
+    let mut wrong = Vec::new();
+    if start.arch != plan.arch.name() {
+        wrong.push(format!(
+            "`start` says arch {}, expected {}",
+            start.arch,
+            plan.arch.name()
+        ));
+    }
+    if start.smp != u64::from(plan.smp) {
+        wrong.push(format!(
+            "`start` says smp {}, expected {}",
+            start.smp, plan.smp
+        ));
+    }
+    if start.scenario != plan.scenario.name() {
+        let asked = plan.scenario.name();
+        wrong.push(format!(
+            "`start` says scenario {}, expected {asked}",
+            start.scenario
+        ));
+    }
+    wrong
+}
+
+/// What holds for a result of any scenario, then what holds for this one.
+fn check_outcome(plan: &Plan, outcome: &Outcome, wall: Duration) -> Vec<String> {
+    let mut wrong = Vec::new();
+    if outcome.scenario != plan.scenario.name() {
+        let asked = plan.scenario.name();
+        wrong.push(format!(
+            "a result of scenario {}, expected {asked}",
+            outcome.scenario
+        ));
+    }
+    if !outcome.pass {
+        wrong.push("a result says pass: false".to_owned());
+    }
+    if outcome.violations > 0 {
+        wrong.push(format!("{} violations", outcome.violations));
+    }
+    if plan.scenario == Scenario::Boot {
+        match outcome.boot() {
+            Ok(boot) => wrong.extend(check_boot(plan, &boot, wall)),
+            Err(error) => wrong.push(format!("a result of boot: {error}")),
+        }
+    } else {
+        wrong.extend(check_fields(plan, outcome));
+    }
+    wrong
+}
+
+/// Numbers and lists that the other scenarios report.
+fn check_fields(plan: &Plan, outcome: &Outcome) -> Vec<String> {
+    let (numbers, lists): (&[&str], &[&str]) = match plan.scenario {
+        Scenario::Boot => (&[], &[]),
+        Scenario::Cycle => (&["down_ns_median", "up_ns_median", "ops"], &[]),
+        Scenario::Bulk => (&["down_ns_median", "up_ns_median"], &[]),
+        Scenario::Partial => (&["pairs"], &[]),
+        Scenario::Fault => (&["cases", "rolled_back"], &[]),
+        Scenario::Dead => (&["waited_ns", "last_living_online_ns"], &["dead", "late"]),
+    };
+    let mut wrong = Vec::new();
+    for name in numbers {
+        if !outcome
+            .fields
+            .get(*name)
+            .is_some_and(serde_json::Value::is_u64)
+        {
+            wrong.push(format!("the result has no number `{name}`"));
+        }
+    }
+    for name in lists {
+        if !outcome
+            .fields
+            .get(*name)
+            .is_some_and(serde_json::Value::is_array)
+        {
+            wrong.push(format!("the result has no list `{name}`"));
+        }
+    }
+    wrong
+}
+
+/// One result per mode asked for.
+fn check_modes(plan: &Plan, log: &Log) -> Vec<String> {
+    let asked = plan.boot_modes();
+    let boots = log.results().filter_map(|outcome| outcome.boot().ok());
+    let got: Vec<String> = boots.map(|boot| boot.mode).collect();
+    if got == asked {
+        return Vec::new();
+    }
+    vec![format!(
+        "results of modes [{}], expected [{}]",
+        got.join(", "),
+        asked.join(", ")
+    )]
+}
+
+fn check_boot(plan: &Plan, boot: &BootResult, wall: Duration) -> Vec<String> {
+    let mut wrong = Vec::new();
+    if boot.cpus != plan.cpus() {
+        wrong.push(format!(
+            "cpus is {}, expected {} ({} existing and {} absent)",
+            boot.cpus,
+            plan.cpus(),
+            plan.smp,
+            plan.machine.absent
+        ));
+    }
+    if boot.is_raw() && boot.online.is_none() {
+        wrong.extend(check_count(
+            "rows in per_cpu",
+            boot.per_cpu.len(),
+            plan.smp - 1,
+        ));
+    } else {
+        wrong.extend(check_online(plan, boot));
+    }
+    wrong.extend(check_ids(boot));
+    let limit = plan
+        .is_clock_real()
+        .then(|| u64::try_from(wall.as_nanos()).unwrap_or(u64::MAX));
+    for row in &boot.per_cpu {
+        wrong.extend(check_row(boot, row, limit));
+    }
+    wrong.extend(check_totals(boot));
+    wrong
+        .into_iter()
+        .map(|what| format!("boot/{}: {what}", boot.mode))
+        .collect()
+}
+
+/// Every existing CPU online, every absent one failed, a row for each secondary online.
+fn check_online(plan: &Plan, boot: &BootResult) -> Vec<String> {
+    let (Some(online), failed) = (boot.online, boot.failed.as_deref()) else {
+        return vec!["the result has no number `online`".to_owned()];
+    };
+    let mut wrong = Vec::new();
+    if online != u64::from(plan.smp) {
+        wrong.push(format!("{online} CPUs online, expected {}", plan.smp));
+    }
+    match failed {
+        None => wrong.push("the result has no list `failed`".to_owned()),
+        Some(ids) => {
+            wrong.extend(check_count("ids in failed", ids.len(), plan.machine.absent));
+        }
+    }
+    let rows = boot.per_cpu.len() as u64;
+    if rows + 1 != online {
+        wrong.push(format!(
+            "{rows} rows in per_cpu with {online} CPUs online, expected one less"
+        ));
+    }
+    wrong
+}
+
+fn check_count(what: &str, count: usize, expected: u32) -> Option<String> {
+    (count as u64 != u64::from(expected)).then(|| format!("{count} {what}, expected {expected}"))
+}
+
+/// No CPU is named twice or beyond the last, neither with a row nor as failed.
+fn check_ids(boot: &BootResult) -> Vec<String> {
+    let mut seen = BTreeSet::new();
+    let rows = boot.per_cpu.iter().map(|row| row.cpu);
+    let failed = boot.failed.iter().flatten().copied();
+    let mut wrong = Vec::new();
+    for cpu in rows.chain(failed) {
+        if !seen.insert(cpu) {
+            wrong.push(format!("CPU {cpu} is named twice"));
+        }
+        if cpu >= boot.cpus {
+            wrong.push(format!("CPU {cpu} of {} CPUs", boot.cpus));
+        }
+    }
+    wrong
+}
+
+/// 0 < alive <= online <= host wall time.
+fn check_row(boot: &BootResult, row: &PerCpu, limit: Option<u64>) -> Option<String> {
+    let cpu = row.cpu;
+    if row.alive_ns == 0 {
+        return Some(format!("CPU {cpu} was alive at 0 ns"));
+    }
+    let last = match row.online_ns {
+        Some(online) if online < row.alive_ns => {
+            return Some(format!(
+                "CPU {cpu} was online at {online} ns, before it was alive at {} ns",
+                row.alive_ns
+            ));
+        }
+        Some(online) => online,
+        None if boot.is_raw() => row.alive_ns,
+        None => return Some(format!("CPU {cpu} has no online_ns")),
+    };
+    let limit = limit.filter(|limit| last > *limit)?;
+    Some(format!(
+        "CPU {cpu} came after {last} ns, but the whole boot took {limit} ns of host time"
+    ))
+}
+
+/// The totals fit together: minimum <= median, alive <= online.
+fn check_totals(boot: &BootResult) -> Vec<String> {
+    let mut wrong = Vec::new();
+    if boot.kick_to_alive_ns > boot.kick_to_alive_ns_median {
+        wrong.push("kick_to_alive_ns is above its median".to_owned());
+    }
+    if !boot.per_cpu.is_empty() && boot.kick_to_alive_ns == 0 {
+        wrong.push("kick_to_alive_ns is 0".to_owned());
+    }
+    match (boot.kick_to_online_ns, boot.kick_to_online_ns_median) {
+        _ if boot.is_raw() => {}
+        (Some(online), Some(median)) => {
+            if online > median {
+                wrong.push("kick_to_online_ns is above its median".to_owned());
+            }
+            if boot.kick_to_alive_ns > online {
+                wrong.push("kick_to_alive_ns is above kick_to_online_ns".to_owned());
+            }
+        }
+        _ => wrong.push("kick_to_online_ns or its median is missing".to_owned()),
+    }
+    if !boot.is_raw() && boot.ap_polls_max.is_none() {
+        wrong.push("ap_polls_max is missing".to_owned());
+    }
+    if !boot.is_raw() && boot.control_ns_per_cpu.is_none() {
+        wrong.push("control_ns_per_cpu is missing".to_owned());
+    }
+    wrong
+}
+
+/// The smallest kernel has no scenario driver: it must end as a pass, and whatever it prints as a machine line must hold.
+pub(crate) fn check_minimal(log: &Log, ending: Ending) -> Vec<String> {
+    let mut wrong = log.errors.clone();
+    wrong.extend(qemu::explain(ending));
+    for record in &log.records {
+        match record {
+            Record::Panic(panic) => wrong.push(format!("the kernel panicked: {}", panic.msg)),
+            Record::Done(done) if !done.pass => wrong.push("`done` says pass: false".to_owned()),
+            Record::Result(outcome) if !outcome.pass || outcome.violations > 0 => {
+                wrong.push("a result is no pass".to_owned());
+            }
+            Record::Start(_)
+            | Record::Result(_)
+            | Record::Step(_)
+            | Record::Edge(_)
+            | Record::Kick(_)
+            | Record::Fault(_)
+            | Record::Call(_)
+            | Record::TraceLost(_)
+            | Record::Done(_) => {}
+        }
+    }
+    wrong
+}

@@ -1,0 +1,150 @@
+//! Getting what is lacking: targets, toolchains, components and QEMU; or one line that says what to install.
+
+use std::env;
+use std::fmt;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use crate::cargo::cargo_of;
+use crate::process;
+
+/// Why something could not be had, and what would help.
+#[derive(Clone, Debug)]
+pub(crate) struct Missing(pub(crate) String);
+
+impl fmt::Display for Missing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What to install where this program cannot do it itself.
+const QEMU_HINT: &str = "install QEMU: Debian `apt-get install qemu-system-x86 qemu-system-data seabios`, \
+Fedora `dnf install qemu-system-x86`, Arch `pacman -S qemu-system-x86`, macOS `brew install qemu`";
+
+/// The packages a Debian-like system needs.
+const QEMU_PACKAGES: [&str; 3] = ["qemu-system-x86", "qemu-system-data", "seabios"];
+
+/// Whether this is a CI machine, where a missing tool is a failure.
+pub(crate) fn is_ci() -> bool {
+    matches!(env::var("CI").as_deref(), Ok("true" | "1"))
+}
+
+/// Makes sure that the current toolchain has the standard library of `target`.
+///
+/// # Errors
+/// It is not there and cannot be installed.
+pub(crate) fn ensure_target(target: &str) -> Result<()> {
+    let mut rustc = Command::new(env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
+    rustc.args(["--print", "target-libdir", "--target", target]);
+    let library = process::capture(&mut rustc)?;
+    if has_library(Path::new(library.trim())) {
+        return Ok(());
+    }
+    if !is_on_path("rustup") {
+        bail!(
+            "the standard library for {target} is missing: install Rust by rustup (https://rustup.rs), \
+             or your distribution's package for that target"
+        );
+    }
+    process::show(Command::new("rustup").args(["target", "add", target]))
+}
+
+fn has_library(folder: &Path) -> bool {
+    let Ok(mut entries) = folder.read_dir() else {
+        return false;
+    };
+    entries.any(|entry| {
+        entry.is_ok_and(|entry| entry.file_name().to_string_lossy().starts_with("libcore-"))
+    })
+}
+
+/// Makes sure that `cargo NAME` works with the current toolchain, else adds the rustup component.
+///
+/// # Errors
+/// It is not there and cannot be installed.
+pub(crate) fn ensure_component(name: &str) -> Result<()> {
+    let mut probe = crate::cargo::cargo();
+    probe.args([if name == "rustfmt" { "fmt" } else { name }, "--version"]);
+    if process::succeeds(&mut probe) {
+        return Ok(());
+    }
+    process::show(Command::new("rustup").args(["component", "add", name]))
+        .with_context(|| format!("{name} is missing: install Rust by rustup (https://rustup.rs)"))
+}
+
+/// Whether rustup has `toolchain`, without installing it.
+pub(crate) fn has_toolchain(toolchain: &str) -> bool {
+    process::succeeds(cargo_of(toolchain).arg("--version"))
+}
+
+/// Makes sure that rustup has `toolchain`.
+///
+/// # Errors
+/// There is no rustup, or it cannot install the toolchain.
+pub(crate) fn ensure_toolchain(toolchain: &str) -> Result<()> {
+    // `rustup run` may install a missing toolchain by itself; asking for the list never does.
+    let list = process::capture(Command::new("rustup").args(["toolchain", "list"]))
+        .with_context(|| format!("toolchain {toolchain} needs rustup (https://rustup.rs)"))?;
+    if list.lines().any(|line| line.starts_with(toolchain)) && has_toolchain(toolchain) {
+        return Ok(());
+    }
+    let mut rustup = Command::new("rustup");
+    process::show(rustup.args(["toolchain", "install", toolchain, "--profile", "minimal"]))
+}
+
+/// Makes sure that `program` of QEMU is there.
+///
+/// # Errors
+/// The reason it is not, with what to install on which system.
+pub(crate) fn ensure_qemu(program: &str) -> Result<(), Missing> {
+    if is_on_path(program) {
+        return Ok(());
+    }
+    if !is_on_path("apt-get") || !is_root() {
+        return Err(Missing(format!("{program} is missing; {QEMU_HINT}")));
+    }
+    let install = || -> Result<()> {
+        process::show(apt().arg("update"))?;
+        process::show(
+            apt()
+                .args(["install", "-y", "--no-install-recommends"])
+                .args(QEMU_PACKAGES),
+        )
+    };
+    if let Err(error) = install() {
+        return Err(Missing(format!(
+            "{program} is missing and {error:#}; {QEMU_HINT}"
+        )));
+    }
+    if is_on_path(program) {
+        Ok(())
+    } else {
+        Err(Missing(format!(
+            "the packages are installed but {program} is not there; {QEMU_HINT}"
+        )))
+    }
+}
+
+fn apt() -> Command {
+    let mut command = Command::new("apt-get");
+    command.env("DEBIAN_FRONTEND", "noninteractive");
+    command
+}
+
+fn is_root() -> bool {
+    process::capture(Command::new("id").arg("-u")).is_ok_and(|id| id.trim() == "0")
+}
+
+/// Whether `program` lies in one of the folders of `PATH`.
+pub(crate) fn is_on_path(program: &str) -> bool {
+    let Some(path) = env::var_os("PATH") else {
+        return false;
+    };
+    env::split_paths(&path).any(|folder| {
+        let file = folder.join(program);
+        file.is_file() || file.with_extension("exe").is_file()
+    })
+}

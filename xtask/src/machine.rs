@@ -1,0 +1,260 @@
+//! The machine a kernel runs on: the values of `--machine K=V`, checked and typed.
+
+use anyhow::Result;
+
+use crate::exit::usage;
+
+/// The kernels in the tree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Arch {
+    X86_64,
+    Hosted,
+}
+
+impl Arch {
+    /// Bootable architectures, in the order `run` takes them.
+    pub(crate) const BOOTABLE: [Self; 1] = [Self::X86_64];
+
+    /// Name as typed and as the kernel prints it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::X86_64 => "x86_64",
+            Self::Hosted => "hosted",
+        }
+    }
+
+    /// Reads `--arch`; nothing given or `all` = every kernel that boots.
+    ///
+    /// # Errors
+    /// A name that is not in the tree.
+    pub(crate) fn select(name: Option<&str>) -> Result<Vec<Self>> {
+        match name {
+            None | Some("all") => Ok(Self::BOOTABLE.to_vec()),
+            Some("x86_64") => Ok(vec![Self::X86_64]),
+            Some("hosted") => Ok(vec![Self::Hosted]),
+            Some(other) => Err(usage(format!(
+                "architecture `{other}` is not in the tree; there are x86_64, hosted and all"
+            ))),
+        }
+    }
+}
+
+/// How QEMU spreads the CPUs over host threads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Thread {
+    Single,
+    Multi,
+}
+
+/// Which clock the hosted runner lives by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Time {
+    Threads,
+    Virtual,
+}
+
+/// Everything `--machine` can say.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Machine {
+    /// CPUs that firmware lists and that never come.
+    pub(crate) absent: u32,
+    pub(crate) cpu: Option<String>,
+    /// CPU features switched on or off, in QEMU's spelling.
+    pub(crate) features: Vec<String>,
+    pub(crate) thread: Option<Thread>,
+    pub(crate) topology: Option<Topology>,
+    pub(crate) time: Option<Time>,
+}
+
+/// `sockets=S,dies=D,cores=C,threads=T`: dimensions whose sizes are no powers of two give sparse APIC ids.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Topology {
+    /// As QEMU's `-smp` takes it.
+    pub(crate) text: String,
+    /// Product of all dimensions.
+    pub(crate) cpus: u32,
+}
+
+impl Machine {
+    /// Reads the values of `--machine` for `arch`.
+    ///
+    /// # Errors
+    /// An unknown key, a wrong value, or a key that means nothing on `arch`.
+    pub(crate) fn parse(words: &[String], arch: Arch) -> Result<Self> {
+        let mut machine = Self::default();
+        for word in words {
+            let Some((key, value)) = word.split_once('=') else {
+                return Err(usage(format!(
+                    "`--machine {word}` is not of the form K=V, such as absent=4"
+                )));
+            };
+            machine.set(key, value, arch)?;
+        }
+        Ok(machine)
+    }
+
+    fn set(&mut self, key: &str, value: &str, arch: Arch) -> Result<()> {
+        let bad = |right: &str| usage(format!("`--machine {key}={value}`: {right}"));
+        let hosted = arch == Arch::Hosted;
+        match key {
+            "absent" => {
+                self.absent = value
+                    .parse()
+                    .map_err(|_| bad("absent takes a number of CPUs"))?;
+            }
+            "time" if hosted => self.time = Some(Time::parse(value)?),
+            "time" => {
+                return Err(bad(
+                    "only `--arch hosted` takes time=virtual or time=threads",
+                ));
+            }
+            "cpu" | "cpuid-0xb" | "thread" | "topology" if hosted => {
+                return Err(bad("hosted takes only absent=N and time=virtual|threads"));
+            }
+            "cpu" if is_qemu_word(value) => self.cpu = Some(value.to_owned()),
+            "cpu" => return Err(bad("cpu takes a QEMU CPU name, such as qemu64")),
+            "cpuid-0xb" if matches!(value, "on" | "off") => {
+                self.features.push(format!("cpuid-0xb={value}"));
+            }
+            "cpuid-0xb" => return Err(bad("cpuid-0xb takes on or off")),
+            "thread" => self.thread = Some(Thread::parse(value)?),
+            "topology" => self.topology = Some(Topology::parse(value)?),
+            _ => {
+                return Err(bad(
+                    "unknown key; there are absent, cpu, cpuid-0xb, thread, topology and, for hosted, time",
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Thread {
+    fn parse(value: &str) -> Result<Self> {
+        match value {
+            "single" => Ok(Self::Single),
+            "multi" => Ok(Self::Multi),
+            _ => Err(usage(format!(
+                "`--machine thread={value}`: thread takes single or multi"
+            ))),
+        }
+    }
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Single => "single",
+            Self::Multi => "multi",
+        }
+    }
+}
+
+impl Time {
+    fn parse(value: &str) -> Result<Self> {
+        match value {
+            "threads" => Ok(Self::Threads),
+            "virtual" => Ok(Self::Virtual),
+            _ => Err(usage(format!(
+                "`--machine time={value}`: time takes virtual or threads"
+            ))),
+        }
+    }
+}
+
+impl Topology {
+    fn parse(text: &str) -> Result<Self> {
+        let mut cpus = 1_u32;
+        for part in text.split(',') {
+            let size = match part.split_once('=') {
+                Some(("sockets" | "dies" | "cores" | "threads", size)) => size.parse::<u32>().ok(),
+                _ => None,
+            };
+            cpus = size.filter(|size| *size > 0).and_then(|size| cpus.checked_mul(size)).ok_or_else(
+                || {
+                    usage(format!(
+                        "`--machine topology={text}`: write sizes like topology=sockets=3,cores=3,threads=3 (also dies=)"
+                    ))
+                },
+            )?;
+        }
+        Ok(Self {
+            text: text.to_owned(),
+            cpus,
+        })
+    }
+}
+
+/// Whether `word` can stand inside a QEMU option without being taken for another option.
+fn is_qemu_word(word: &str) -> bool {
+    !word.is_empty()
+        && word
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || "-_.+".contains(c))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(words: &[&str], arch: Arch) -> Result<Machine> {
+        Machine::parse(
+            &words
+                .iter()
+                .map(|word| (*word).to_owned())
+                .collect::<Vec<_>>(),
+            arch,
+        )
+    }
+
+    #[test]
+    fn all_keys_are_read() {
+        let words = [
+            "absent=4",
+            "cpuid-0xb=off",
+            "cpu=qemu64",
+            "thread=single",
+            "topology=sockets=3,cores=3",
+        ];
+        let machine = parse(&words, Arch::X86_64).unwrap();
+        assert_eq!(machine.absent, 4);
+        assert_eq!(machine.features, ["cpuid-0xb=off"]);
+        assert_eq!(machine.cpu.as_deref(), Some("qemu64"));
+        assert_eq!(machine.thread, Some(Thread::Single));
+        assert_eq!(
+            machine.topology,
+            Some(Topology {
+                text: "sockets=3,cores=3".to_owned(),
+                cpus: 9
+            })
+        );
+        assert_eq!(
+            parse(&["time=virtual"], Arch::Hosted).unwrap().time,
+            Some(Time::Virtual)
+        );
+    }
+
+    #[test]
+    fn wrong_words_are_refused_with_what_is_right() {
+        for (words, arch, right) in [
+            ("absent", Arch::X86_64, "K=V"),
+            ("absent=x", Arch::X86_64, "number"),
+            ("time=virtual", Arch::X86_64, "hosted"),
+            ("time=fast", Arch::Hosted, "virtual or threads"),
+            ("cpu=qemu64", Arch::Hosted, "absent"),
+            ("cpu=max,foo=on", Arch::X86_64, "CPU name"),
+            ("cpuid-0xb=maybe", Arch::X86_64, "on or off"),
+            ("thread=many", Arch::X86_64, "single or multi"),
+            ("topology=3", Arch::X86_64, "sockets=3"),
+            ("topology=cores=0", Arch::X86_64, "sockets=3"),
+            ("el=2", Arch::X86_64, "unknown key"),
+        ] {
+            let line = parse(&[words], arch).unwrap_err().to_string();
+            assert!(line.contains(right), "{line}");
+        }
+    }
+
+    #[test]
+    fn unknown_architecture_names_those_in_the_tree() {
+        let line = Arch::select(Some("mips")).unwrap_err().to_string();
+        assert!(line.contains("x86_64, hosted and all"), "{line}");
+    }
+}

@@ -1,0 +1,110 @@
+//! `cargo xtask run`: build the example kernels, boot them, show when each CPU came up.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+
+use crate::boot::Kernel;
+use crate::cli::RunArgs;
+use crate::exit::Exit;
+use crate::install;
+use crate::machine::{Arch, Machine};
+use crate::plan::{self, Plan};
+use crate::progress::Progress;
+use crate::qemu;
+use crate::show;
+
+/// Runs what the arguments ask for.
+///
+/// # Errors
+/// Wrong arguments, a build that fails, a program that cannot be started, a file that cannot be written.
+pub(crate) fn run(args: &RunArgs) -> Result<Exit> {
+    let mut lines = Vec::new();
+    let mut exit = Exit::Pass;
+    for arch in Arch::select(args.arch.as_deref())? {
+        let plan = plan_of(args, arch)?;
+        let Some(plan) = settle(plan, args.arch.as_deref())? else {
+            exit = Exit::Skipped;
+            continue;
+        };
+        if !boot(&plan, &mut lines)? {
+            exit = Exit::Fail;
+        }
+    }
+    if let Some(file) = &args.json {
+        write_json(file, lines)?;
+    }
+    Ok(exit)
+}
+
+fn plan_of(args: &RunArgs, arch: Arch) -> Result<Plan> {
+    let mut plan = Plan::new(arch);
+    plan.accel = args.accel;
+    plan.scenario = args.scenario;
+    plan.params = plan::parse_params(&args.param)?;
+    plan.machine = Machine::parse(&args.machine, arch)?;
+    plan.seed = args.seed;
+    plan.limit = Duration::from_secs(args.timeout);
+    plan.set_smp(args.smp)?;
+    if arch == Arch::X86_64 {
+        qemu::check_limits(&plan)?;
+    }
+    Ok(plan)
+}
+
+/// The plan to run with what this machine has: the same, on `hosted`, or none.
+///
+/// # Errors
+/// QEMU is missing and the architecture was asked for by name.
+fn settle(plan: Plan, asked: Option<&str>) -> Result<Option<Plan>> {
+    if plan.arch == Arch::Hosted {
+        return Ok(Some(plan));
+    }
+    if let Err(missing) = install::ensure_qemu(qemu::PROGRAM) {
+        if asked == Some(plan.arch.name()) {
+            anyhow::bail!("{missing}");
+        }
+        println!("note: {missing}");
+        println!("note: running the same scenario on threads of this machine instead (hosted)");
+        let mut hosted = Plan {
+            arch: Arch::Hosted,
+            ..plan
+        };
+        hosted.machine = Machine {
+            absent: hosted.machine.absent,
+            ..Machine::default()
+        };
+        return Ok(Some(hosted));
+    }
+    if let Some(reason) = qemu::missing_accel(plan.accel) {
+        println!("skipped: {reason}");
+        return Ok(None);
+    }
+    Ok(Some(plan))
+}
+
+/// Builds, boots and shows; true if the boot passed.
+fn boot(plan: &Plan, lines: &mut Vec<Value>) -> Result<bool> {
+    let kernel = Kernel::Scenarios(plan.arch);
+    let image = kernel.build()?;
+    let progress = Progress::spinner(&plan.title());
+    let booted = kernel.boot(plan, &image)?;
+    progress.finish();
+    lines.extend(booted.log.raw.iter().cloned());
+    if booted.passed() {
+        show::booted(plan, &booted);
+    } else {
+        println!("FAIL: {}\n{}", plan.title(), booted.explain());
+    }
+    Ok(booted.passed())
+}
+
+/// Writes all machine lines as one JSON array, one line each.
+fn write_json(file: &Path, lines: Vec<Value>) -> Result<()> {
+    let lines: Vec<String> = lines.iter().map(Value::to_string).collect();
+    let text = format!("[\n{}\n]\n", lines.join(",\n"));
+    fs::write(file, text).with_context(|| format!("cannot write {}", file.display()))
+}

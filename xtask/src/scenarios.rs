@@ -1,0 +1,250 @@
+//! The boots that `cargo xtask test` expects to pass: one table.
+
+use std::time::Duration;
+
+use anyhow::Result;
+
+use crate::boot::Kernel;
+use crate::machine::{Arch, Machine};
+use crate::plan::{Plan, Scenario, parse_params};
+
+/// One boot of the table.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Case {
+    pub(crate) kernel: Kernel,
+    smp: Option<u32>,
+    scenario: Scenario,
+    machine: &'static [&'static str],
+    params: &'static [&'static str],
+}
+
+const X86: Case = Case {
+    kernel: Kernel::Scenarios(Arch::X86_64),
+    smp: None,
+    scenario: Scenario::Boot,
+    machine: &[],
+    params: &[],
+};
+
+const HOSTED: Case = Case {
+    kernel: Kernel::Scenarios(Arch::Hosted),
+    ..X86
+};
+
+const ALL_MODES: &[&str] = &["mode=serial,split,parallel", "rounds=3"];
+
+/// Kernels in QEMU.
+const EMULATED: &[Case] = &[
+    Case {
+        kernel: Kernel::Minimal,
+        smp: Some(1),
+        ..X86
+    },
+    Case {
+        kernel: Kernel::Minimal,
+        smp: Some(4),
+        ..X86
+    },
+    Case {
+        smp: Some(1),
+        ..X86
+    },
+    Case {
+        smp: Some(2),
+        ..X86
+    },
+    Case {
+        smp: Some(4),
+        ..X86
+    },
+    Case {
+        smp: Some(8),
+        ..X86
+    },
+    Case {
+        smp: Some(64),
+        ..X86
+    },
+    Case {
+        smp: Some(255),
+        ..X86
+    },
+    Case {
+        params: &["mode=raw,serial,split,parallel", "rounds=3"],
+        ..X86
+    },
+    Case {
+        params: &["trace=1"],
+        ..X86
+    },
+    Case {
+        machine: &["thread=single"],
+        ..X86
+    },
+    Case {
+        machine: &["topology=sockets=3,cores=3,threads=3"],
+        ..X86
+    },
+    Case {
+        machine: &["topology=sockets=2,cores=5,threads=1"],
+        params: ALL_MODES,
+        ..X86
+    },
+    Case {
+        machine: &["cpuid-0xb=off"],
+        ..X86
+    },
+    Case {
+        machine: &["cpu=qemu64"],
+        ..X86
+    },
+    Case {
+        machine: &["absent=4"],
+        params: &["timeout_ms=300"],
+        ..X86
+    },
+];
+
+/// The same driver on threads and in virtual time.
+const ON_HOST: &[Case] = &[
+    Case {
+        smp: Some(1),
+        ..HOSTED
+    },
+    Case { ..HOSTED },
+    Case {
+        params: ALL_MODES,
+        ..HOSTED
+    },
+    Case {
+        machine: &["absent=4"],
+        params: &["timeout_ms=300"],
+        ..HOSTED
+    },
+    Case {
+        scenario: Scenario::Cycle,
+        ..HOSTED
+    },
+    Case {
+        scenario: Scenario::Bulk,
+        ..HOSTED
+    },
+    Case {
+        scenario: Scenario::Partial,
+        ..HOSTED
+    },
+    Case {
+        scenario: Scenario::Fault,
+        ..HOSTED
+    },
+    Case {
+        scenario: Scenario::Dead,
+        params: &["timeout_ms=300"],
+        ..HOSTED
+    },
+    Case {
+        smp: Some(1),
+        machine: VIRTUAL,
+        ..HOSTED
+    },
+    Case {
+        smp: Some(255),
+        machine: VIRTUAL,
+        ..HOSTED
+    },
+    Case {
+        machine: VIRTUAL,
+        params: ALL_MODES,
+        ..HOSTED
+    },
+    Case {
+        machine: &["time=virtual", "absent=4"],
+        params: &["timeout_ms=300"],
+        ..HOSTED
+    },
+    Case {
+        scenario: Scenario::Cycle,
+        machine: VIRTUAL,
+        params: &["from=last"],
+        ..HOSTED
+    },
+    Case {
+        scenario: Scenario::Bulk,
+        machine: VIRTUAL,
+        ..HOSTED
+    },
+    Case {
+        scenario: Scenario::Partial,
+        machine: VIRTUAL,
+        ..HOSTED
+    },
+    Case {
+        scenario: Scenario::Fault,
+        machine: VIRTUAL,
+        ..HOSTED
+    },
+    Case {
+        scenario: Scenario::Dead,
+        machine: VIRTUAL,
+        params: &["timeout_ms=300"],
+        ..HOSTED
+    },
+];
+
+const VIRTUAL: &[&str] = &["time=virtual"];
+
+/// All boots of the table, in the order they run.
+pub(crate) fn all() -> impl Iterator<Item = Case> {
+    ON_HOST.iter().chain(EMULATED).copied()
+}
+
+impl Case {
+    /// Turns the row into a plan, through the same checks as arguments that a person types.
+    ///
+    /// # Errors
+    /// The row is wrong.
+    pub(crate) fn plan(&self) -> Result<Plan> {
+        let words = |list: &[&str]| {
+            list.iter()
+                .map(|word| (*word).to_owned())
+                .collect::<Vec<_>>()
+        };
+        let mut plan = Plan::new(self.arch());
+        plan.scenario = self.scenario;
+        plan.machine = Machine::parse(&words(self.machine), plan.arch)?;
+        plan.params = parse_params(&words(self.params))?;
+        plan.set_smp(self.smp)?;
+        // Generous: a machine that does other work at the same time must not turn a pass into a failure.
+        plan.limit = Duration::from_secs(120);
+        Ok(plan)
+    }
+
+    /// One line for the person who watches.
+    pub(crate) fn title(&self, plan: &Plan) -> String {
+        match self.kernel {
+            Kernel::Scenarios(_) => plan.title(),
+            Kernel::Minimal => format!("minimal {}", plan.title()),
+        }
+    }
+
+    /// Where the kernel runs.
+    pub(crate) fn arch(&self) -> Arch {
+        match self.kernel {
+            Kernel::Scenarios(arch) => arch,
+            Kernel::Minimal => Arch::X86_64,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::qemu;
+
+    #[test]
+    fn every_row_is_a_plan_that_qemu_takes() {
+        for case in all() {
+            qemu::check_limits(&case.plan().unwrap()).unwrap();
+        }
+    }
+}

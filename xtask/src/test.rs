@@ -1,0 +1,148 @@
+//! `cargo xtask test`: what a newcomer sees pass.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::time::Instant;
+
+use anyhow::Result;
+
+use crate::boot::Kernel;
+use crate::cargo;
+use crate::cli::LoomArgs;
+use crate::exit::Exit;
+use crate::install::{self, Missing};
+use crate::loom;
+use crate::machine::Arch;
+use crate::process;
+use crate::progress::Progress;
+use crate::qemu;
+use crate::scenarios::{self, Case};
+use crate::show;
+
+/// How the boots went.
+#[derive(Debug, Default)]
+struct Counts {
+    passed: usize,
+    failed: usize,
+    skipped: usize,
+}
+
+/// Runs tests, models and boots, and ends with a line that counts the boots.
+///
+/// # Errors
+/// A scenario row is wrong.
+pub(crate) fn run() -> Result<Exit> {
+    let mut table = show::table(&["part", "verdict", "seconds"], 2);
+    let mut failures = 0;
+    let mut counts = Counts::default();
+    let parts: [(&str, &mut dyn FnMut() -> Result<Exit>); 3] = [
+        ("unit, integration and doc tests", &mut cargo_test),
+        ("loom models", &mut || loom::run(&LoomArgs::default())),
+        ("scenarios", &mut || boot_all(&mut counts)),
+    ];
+    for (name, part) in parts {
+        println!("\n== {name}");
+        let started = Instant::now();
+        let verdict = match part() {
+            Ok(Exit::Pass) => "pass",
+            Ok(Exit::Fail | Exit::Usage | Exit::Skipped) => "FAIL",
+            Err(error) => {
+                println!("error: {error:#}");
+                "FAIL"
+            }
+        };
+        failures += usize::from(verdict == "FAIL");
+        let seconds = format!("{:.1}", started.elapsed().as_secs_f64());
+        table.add_row([name, verdict, &seconds]);
+    }
+    println!("\n{table}\n");
+    println!(
+        "{} passed, {} failed, {} skipped",
+        counts.passed, counts.failed, counts.skipped
+    );
+    Ok(Exit::from_failures(failures))
+}
+
+fn cargo_test() -> Result<Exit> {
+    process::show(cargo::cargo().arg("test"))?;
+    Ok(Exit::Pass)
+}
+
+/// Boots every row of the table.
+fn boot_all(counts: &mut Counts) -> Result<Exit> {
+    let qemu = install::ensure_qemu(qemu::PROGRAM);
+    let mut images = Images::default();
+    let cases: Vec<Case> = scenarios::all().collect();
+    for case in &cases {
+        if case.arch() == Arch::Hosted || qemu.is_ok() {
+            images.build(case.kernel);
+        }
+    }
+    let progress = Progress::bar(cases.len());
+    for case in &cases {
+        boot(case, &qemu, &images, &progress, counts)?;
+    }
+    progress.finish();
+    let is_failure = counts.failed > 0 || (counts.skipped > 0 && install::is_ci());
+    Ok(Exit::from_failures(usize::from(is_failure)))
+}
+
+fn boot(
+    case: &Case,
+    qemu: &Result<(), Missing>,
+    images: &Images,
+    progress: &Progress,
+    counts: &mut Counts,
+) -> Result<()> {
+    let plan = case.plan()?;
+    let title = case.title(&plan);
+    progress.at(&title);
+    if let (Arch::X86_64, Err(missing)) = (plan.arch, qemu) {
+        if install::is_ci() {
+            counts.failed += 1;
+            progress.done(&format!("FAIL     {title}: {missing}"));
+        } else {
+            counts.skipped += 1;
+            progress.done(&format!("skipped  {title}: {missing}"));
+        }
+        return Ok(());
+    }
+    let booted = match images.get(case.kernel) {
+        Ok(image) => case.kernel.boot(&plan, image)?,
+        Err(error) => {
+            counts.failed += 1;
+            progress.done(&format!("FAIL     {title}: {error}"));
+            return Ok(());
+        }
+    };
+    if booted.passed() {
+        counts.passed += 1;
+        progress.done(&format!(
+            "pass     {title} ({:.2} s)",
+            booted.wall.as_secs_f64()
+        ));
+    } else {
+        counts.failed += 1;
+        progress.done(&format!("FAIL     {title}\n{}", booted.explain()));
+    }
+    Ok(())
+}
+
+/// Every kernel is built once; one that does not build fails its own rows only.
+#[derive(Default)]
+struct Images(HashMap<Kernel, Result<PathBuf, String>>);
+
+impl Images {
+    fn build(&mut self, kernel: Kernel) {
+        let build = || kernel.build().map_err(|error| format!("{error:#}"));
+        self.0.entry(kernel).or_insert_with(build);
+    }
+
+    fn get(&self, kernel: Kernel) -> Result<&PathBuf, String> {
+        match self.0.get(&kernel) {
+            Some(Ok(image)) => Ok(image),
+            Some(Err(error)) => Err(error.clone()),
+            None => Err("was not built".to_owned()),
+        }
+    }
+}
