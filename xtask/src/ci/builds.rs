@@ -1,0 +1,108 @@
+//! The parts that are cargo commands: formatting, lints, documentation, the oldest compiler.
+
+use std::process::Command;
+
+use anyhow::{Result, anyhow};
+
+use crate::cargo;
+use crate::exit::Exit;
+use crate::install;
+use crate::process;
+
+/// The crates that kernels depend on and that are published.
+pub(super) const LIBRARIES: [&str; 2] = ["cpuhp-core", "cpuhp-x86"];
+
+/// The kernels, with their target.
+const KERNELS: [&str; 2] = ["cpuhp-example-x86_64", "cpuhp-example-minimal"];
+
+/// Bare-metal targets that the libraries must build for.
+pub(crate) const BARE_METAL: [&str; 3] = [
+    "x86_64-unknown-none",
+    "aarch64-unknown-none",
+    "riscv64gc-unknown-none-elf",
+];
+
+pub(super) fn fmt() -> Result<Exit> {
+    install::ensure_component("rustfmt")?;
+    done(cargo::cargo().args(["fmt", "--all", "--check"]))
+}
+
+pub(super) fn clippy() -> Result<Exit> {
+    install::ensure_component("clippy")?;
+    let deny = ["--", "-D", "warnings"];
+    done(cargo::cargo().args(["clippy", "--all-targets"]).args(deny))?;
+    done(
+        cargo::cargo()
+            .args(["clippy", "--all-features"])
+            .args(packages(&LIBRARIES))
+            .args(deny),
+    )?;
+    let mut command = cargo::cargo();
+    command.args(["clippy", "--release", "--all-targets", "--target-dir"]);
+    command.arg(cargo::metadata()?.target_directory.join("loom"));
+    command
+        .args(packages(&["cpuhp-core", "cpuhp-tests"]))
+        .args(deny);
+    done(
+        command
+            .env("RUSTFLAGS", "--cfg loom")
+            .env_remove("CARGO_ENCODED_RUSTFLAGS"),
+    )
+}
+
+pub(super) fn cross() -> Result<Exit> {
+    install::ensure_component("clippy")?;
+    for target in BARE_METAL {
+        install::ensure_target(target)?;
+        let mut command = cargo::cargo();
+        command
+            .args(["clippy", "--target", target])
+            .args(packages(&LIBRARIES));
+        if target.starts_with("x86_64") {
+            command.args(packages(&KERNELS));
+        }
+        done(
+            command
+                .args(["--", "-D", "warnings"])
+                .env_remove("RUSTFLAGS"),
+        )?;
+    }
+    Ok(Exit::Pass)
+}
+
+pub(super) fn docs() -> Result<Exit> {
+    done(
+        cargo::cargo()
+            .args(["doc", "--no-deps"])
+            .env("RUSTDOCFLAGS", "-D warnings"),
+    )
+}
+
+pub(super) fn msrv() -> Result<Exit> {
+    let metadata = cargo::metadata()?;
+    let promised = metadata.package(LIBRARIES[0])?.rust_version.as_deref();
+    let promised = promised.ok_or_else(|| anyhow!("{} has no rust-version", LIBRARIES[0]))?;
+    let toolchain = if promised.matches('.').count() == 1 {
+        format!("{promised}.0")
+    } else {
+        promised.into()
+    };
+    install::ensure_toolchain(&toolchain)?;
+    let mut command = cargo::cargo_of(&toolchain);
+    command.arg("check").args(packages(&LIBRARIES));
+    done(
+        command
+            .arg("--target-dir")
+            .arg(metadata.target_directory.join("msrv")),
+    )
+}
+
+fn done(command: &mut Command) -> Result<Exit> {
+    process::show(command)?;
+    Ok(Exit::Pass)
+}
+
+/// `-p NAME` for each name.
+pub(super) fn packages<'a>(names: &[&'a str]) -> Vec<&'a str> {
+    names.iter().flat_map(|name| ["-p", *name]).collect()
+}
