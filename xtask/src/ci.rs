@@ -15,6 +15,8 @@ mod sources;
 mod tree;
 mod unsafe_list;
 
+pub(crate) use builds::BARE_METAL;
+
 /// The parts, in the order they run: what is quick to fail comes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Part {

@@ -140,11 +140,11 @@ mod tests {
     const OPENED: &str = "//! Docs.\n\n#![expect(unsafe_code, reason = \"why\")]\n";
 
     fn said(path: &str, text: &str) -> String {
-        check(&Source {
+        let source = Source {
             path: path.to_owned(),
             text: text.to_owned(),
-        })
-        .join("; ")
+        };
+        check(&source, &[LISTED]).join("; ")
     }
 
     #[test]
