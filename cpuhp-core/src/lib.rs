@@ -1,18 +1,86 @@
-//! CPU hotplug for any kernel.
+//! CPU hotplug for any kernel: one symmetric table of steps, walked up to bring a CPU online and
+//! down to take it offline, by the CPU itself wherever it can.
+//!
+//! # The life of a CPU
+//!
+//! The other documents refer to these numbers. *Control CPU*: the one that runs the operation. *AP*:
+//! the one that is moved.
+//!
+//! ```text
+//!   control CPU                                          AP
+//!  1 off          nothing of the CPU is set up
+//!  2 PREPARE up   steps below KICK run here              off
+//!  3 kicked       DEAD -> KICKED, Platform::kick ------> entry code of the backend, ap_run
+//!  4 alive                       KICKED -> ALIVE ------- arrived, on the stack PREPARE made
+//!  5 released     ALIVE -> GO -------------------------> (or at once, if authorised before the kick)
+//!  6 STARTING up                                         interrupts off, cannot fail
+//!  7 up                              GO -> UP ---------- `available`: its mailbox works
+//!  8 ONLINE up    request -----------------------------> may fail: goes back by itself
+//!  9 online                       answer <-------------- `online`: general work may be placed
+//! 10 ONLINE down  request -----------------------------> `dying`; may refuse: goes back up
+//! 11 commit       last request ------------------------> STARTING down; GONE is its last store
+//! 12 confirmed    Platform::confirm: off or parked
+//! 13 PREPARE down what PREPARE made is given back, and the CPU is at 1 again
+//! ```
+//!
+//! A CPU that does not come between 3 and 4 before its deadline is *quarantined*: nothing PREPARE
+//! made is given back, since it may still come and stand on it. If it comes late it parks itself; the
+//! next operation that wants it takes it back without a second kick.
+//!
+//! # What a kernel writes
+//!
+//! A table ([`states!`]), storage ([`Store`]), a [`Platform`] (or one of the backends, which are
+//! platforms), and one call of [`Cpuhp::ap_run`] on the path by which its APs enter. Everything here
+//! is `no_std`, allocates nothing, owns no statics and never blocks but through [`Platform::wait`].
+//!
+//! # Where things are
+//!
+//! `op` moves one CPU, `bulk` many; `ap` is the moved CPU's side. Both meet in `handshake` and
+//! nowhere else. `decide` says what comes next, `walk` runs steps, `table` knows the order.
 #![no_std]
+#![warn(missing_docs)]
+
+mod adopt;
+mod ap;
+mod bulk;
 mod cpu;
+mod decide;
+mod drive;
 mod error;
+mod handshake;
+mod hotplug;
+mod lock;
 mod mask;
+mod op;
+mod phase;
 mod platform;
+mod record;
 mod step;
 mod sync;
+mod table;
+mod trace;
+mod walk;
+
+pub use adopt::BootSteps;
+pub use ap::{ApExit, ApNext, Misuse};
+pub use bulk::{BulkOp, BulkReport, Which};
 pub use cpu::{CpuId, HwId};
 pub use error::{
     Failure, KickError, KickErrorKind, Left, OpError, Refusal, StepError, StepFailure, Why,
 };
-pub use mask::{CpuMask, MaskStore, words};
+pub use handshake::Tag;
+pub use hotplug::Cpuhp;
+pub use lock::{LockWord, WriteGuard};
+pub use mask::{CpuMask, Iter, MaskStore, words};
+pub use op::{CpuOp, OpFlags};
 pub use platform::{Confirm, KickOutcome, Platform, Who};
+pub use record::{DynSlot, Record, Storage, Store};
 pub use step::{
     Ctx, Direction, Entry, StartFn, StartStep, StateId, Step, StepFlags, StepFn, StepResult,
 };
 pub use sync::MaskWord;
+pub use table::{DynRange, Table};
+pub use trace::{StepEvent, Trace};
+
+#[doc(hidden)]
+pub use table::Sections;

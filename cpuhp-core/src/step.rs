@@ -138,6 +138,10 @@ pub struct Step {
 }
 
 impl Step {
+    pub(crate) const fn const_name(&self) -> &'static str {
+        self.name
+    }
+
     /// Names a step; by convention `subsystem:section`. Without halves it does nothing.
     pub const fn new(name: &'static str) -> Self {
         Self {
@@ -187,6 +191,10 @@ pub struct StartStep {
 }
 
 impl StartStep {
+    pub(crate) const fn const_name(&self) -> &'static str {
+        self.name
+    }
+
     /// Names a step; by convention `subsystem:starting`. Without halves it does nothing.
     pub const fn new(name: &'static str) -> Self {
         Self {

@@ -1,0 +1,348 @@
+//! The moved CPU's own side: what it does next, as a poll.
+//!
+//! Called on the AP from its entry path, its idle loop or its hotplug thread. Never blocks, never
+//! loops for another CPU, touches only its own record and its bits in the masks. Cannot be misused
+//! into undefined behaviour: a wrong caller is refused and nothing is touched.
+
+use crate::cpu::CpuId;
+use crate::handshake::{Order, Request, Tag, Word};
+use crate::hotplug::{Cpuhp, Section};
+use crate::mask::Kind;
+use crate::platform::{Platform, Who};
+use crate::record::Record;
+use crate::step::{Direction, Rollback, StateId};
+use crate::trace::Trace;
+use crate::walk::Stop;
+
+/// What an AP does after a poll.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[must_use = "the answer says what this CPU has to do"]
+pub enum ApNext {
+    /// Wait, by [`Platform::wait`] or another way that the hotplug wake-up ends, and poll again.
+    Wait,
+    /// Inside STARTING: [`Platform::relax`] and poll again, interrupts stay off.
+    Spin,
+    /// Up, with nothing to do: run what the kernel likes, poll when [`Cpuhp::has_work`].
+    Idle,
+    /// Power off, now. The core has forgotten this CPU.
+    Off,
+    /// Leave everything PREPARE made and rest until [`Cpuhp::parked_poll`] says so.
+    Park,
+    /// Nothing was touched.
+    Refused(Misuse),
+}
+
+/// Why a poll was refused.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Misuse {
+    /// The number is not below the number of records.
+    NoSuchCpu,
+    /// Another CPU than the one that calls.
+    WrongCpu,
+    /// Another context of this CPU is inside: a callback, an interrupt, a second thread.
+    Reentered,
+    /// A start of an earlier kick.
+    Stale,
+    /// An entry of a CPU that has arrived already, or has left.
+    NotStarted,
+}
+
+/// How [`Cpuhp::ap_run`] ended: what the backend's `rest` is to do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[must_use = "the answer says how this CPU has to rest"]
+pub enum ApExit {
+    /// Power off.
+    Off,
+    /// Rest off everything PREPARE made, until wanted again.
+    Park,
+    /// This start was refused; nothing was touched. Rest.
+    Stale,
+}
+
+/// What one look at the record came to.
+enum Flow {
+    Again,
+    /// Return this; the AP's side of the record is given back.
+    Return(ApNext),
+    /// The AP has left its record for good.
+    Gone,
+}
+
+// The `mode` word of the record.
+const IDLE: u32 = 0;
+const FORWARD: u32 = 1;
+const BACK: u32 = 2;
+const STARTING: u32 = 3;
+const LEAVING: u32 = 4;
+
+impl<P: Platform, T: Trace> Cpuhp<'_, P, T> {
+    /// Runs the AP's side until the CPU has to rest: arrival, STARTING, then every request.
+    ///
+    /// Context: the AP, from its entry code, interrupts off, on the stack PREPARE made. Waits through
+    /// [`Platform::wait`] and [`Platform::relax`]; returns when the CPU leaves.
+    pub fn ap_run(&self, cpu: CpuId) -> ApExit {
+        let hint = self.platform().entry_hint(cpu);
+        let mut next = self.ap_enter(cpu, hint);
+        loop {
+            match next {
+                ApNext::Off => return ApExit::Off,
+                ApNext::Park => return ApExit::Park,
+                ApNext::Spin => self.platform().relax(),
+                ApNext::Wait | ApNext::Idle | ApNext::Refused(Misuse::Reentered) => {
+                    self.platform().wait(Who::Ap(cpu), self.ap_deadline(cpu));
+                }
+                ApNext::Refused(_) => return ApExit::Stale,
+            }
+            let unseen = self.tag(cpu) == Some(Tag::Dead);
+            next = if unseen {
+                self.ap_enter(cpu, hint)
+            } else {
+                self.poll_ap(cpu)
+            };
+        }
+    }
+
+    /// Reports the arrival of a started AP, and polls once.
+    ///
+    /// `epoch_hint` is what firmware handed to this entry, if it can: a start of an earlier kick is
+    /// refused. While the answer is [`ApNext::Wait`] and the tag reads DEAD, call it again.
+    ///
+    /// Context: as [`Self::ap_run`]; the first call into the core of whoever polls for himself.
+    pub fn ap_enter(&self, cpu: CpuId, epoch_hint: Option<u8>) -> ApNext {
+        let Some(rec) = self.record(cpu) else {
+            return ApNext::Refused(Misuse::NoSuchCpu);
+        };
+        let tag = rec.edges.look().tag();
+        match tag {
+            Tag::Dead | Tag::Kicked | Tag::Cancelled | Tag::Parked => {}
+            Tag::Alive | Tag::Go | Tag::Up | Tag::Die | Tag::Gone => {
+                return ApNext::Refused(Misuse::NotStarted);
+            }
+        }
+        // A record that still reads DEAD may have an old epoch as well.
+        let stale =
+            epoch_hint.is_some_and(|hint| rec.kicked_epoch() & 0x7f != u32::from(hint & 0x7f));
+        if stale && tag != Tag::Dead {
+            return ApNext::Refused(Misuse::Stale);
+        }
+        self.poll_ap(cpu)
+    }
+
+    /// Goes as far as this CPU can without waiting, and says what it does next.
+    ///
+    /// Context: `cpu` itself, one context at a time; interrupts off until `AP_IDLE`. STARTING steps
+    /// run with them off, ONLINE steps as the caller has them.
+    pub fn poll_ap(&self, cpu: CpuId) -> ApNext {
+        let Some(rec) = self.record(cpu) else {
+            return ApNext::Refused(Misuse::NoSuchCpu);
+        };
+        if self.platform().this_cpu() != cpu {
+            return ApNext::Refused(Misuse::WrongCpu);
+        }
+        if !rec.busy.claim() {
+            return ApNext::Refused(Misuse::Reentered);
+        }
+        loop {
+            match self.ap_look(cpu, rec) {
+                Flow::Again => {}
+                Flow::Return(next) => {
+                    rec.busy.free();
+                    return next;
+                }
+                Flow::Gone => return ApNext::Off,
+            }
+        }
+    }
+
+    /// Whether polling `cpu` would find something to do. For idle loops; a hint.
+    pub fn has_work(&self, cpu: CpuId) -> bool {
+        let Some(rec) = self.record(cpu) else {
+            return false;
+        };
+        match rec.edges.peek().tag() {
+            Tag::Up => rec.edges.has_request(),
+            Tag::Kicked | Tag::Go | Tag::Die | Tag::Cancelled => true,
+            Tag::Dead | Tag::Alive | Tag::Gone | Tag::Parked => false,
+        }
+    }
+
+    /// Whether a CPU that rests after [`ApNext::Park`] is wanted again. One load, needs no stack.
+    pub fn parked_poll(&self, cpu: CpuId) -> bool {
+        self.record(cpu)
+            .is_some_and(|rec| rec.edges.peek().tag() != Tag::Parked)
+    }
+
+    fn ap_look(&self, cpu: CpuId, rec: &Record) -> Flow {
+        let word = rec.edges.look();
+        match word.tag() {
+            // A kick that was not ordered after KICKED: the word will come. Touch nothing.
+            Tag::Dead if self.ap_lost_patience(rec) => Flow::Return(ApNext::Off),
+            Tag::Dead => Flow::Return(ApNext::Wait),
+            Tag::Kicked => {
+                if let Some(next) = rec.edges.ap_arrive(word) {
+                    rec.since.set(0);
+                    self.edge(cpu, word.tag(), next.tag());
+                    self.platform().notify_ctl(cpu);
+                }
+                Flow::Again
+            }
+            Tag::Alive if self.ap_lost_patience(rec) => self.ap_park(cpu, rec, word),
+            Tag::Alive => Flow::Return(ApNext::Wait),
+            Tag::Cancelled => self.ap_park(cpu, rec, word),
+            Tag::Parked => Flow::Return(ApNext::Park),
+            Tag::Go => self.ap_start(cpu, rec, word),
+            Tag::Up => self.ap_serve(cpu, rec, word),
+            Tag::Die => self.ap_leave(cpu, rec, word),
+            Tag::Gone => Flow::Return(ApNext::Off),
+        }
+    }
+
+    fn ap_lost_patience(&self, rec: &Record) -> bool {
+        let patience = self.platform().ap_patience();
+        if patience == u64::MAX {
+            return false;
+        }
+        let now = self.platform().now().max(1);
+        if rec.since.get() == 0 {
+            rec.since.set(now);
+        }
+        now.saturating_sub(rec.since.get()) >= patience
+    }
+
+    fn ap_deadline(&self, cpu: CpuId) -> u64 {
+        let patience = self.platform().ap_patience();
+        let since = self.record(cpu).map_or(0, |rec| rec.since.get());
+        if since == 0 {
+            u64::MAX
+        } else {
+            since.saturating_add(patience)
+        }
+    }
+
+    fn ap_park(&self, cpu: CpuId, rec: &Record, word: Word) -> Flow {
+        if let Some(next) = rec.edges.ap_park(word) {
+            rec.since.set(0);
+            self.edge(cpu, word.tag(), next.tag());
+            self.platform().notify_ctl(cpu);
+        }
+        Flow::Again
+    }
+
+    /// GO: walks STARTING up.
+    fn ap_start(&self, cpu: CpuId, rec: &Record, word: Word) -> Flow {
+        if rec.mode.get() != STARTING {
+            rec.mode.set(STARTING);
+            self.platform().enter_atomic();
+        }
+        let idle = self.table().ap_idle();
+        let section = (Section::Starting, Rollback::No);
+        if self.walk(cpu, rec, cpu, section, |walk| walk.run(Direction::Up, idle)) != Stop::Done {
+            return Flow::Return(ApNext::Spin);
+        }
+        Self::mark_entered(rec, Section::Starting);
+        rec.mode.set(IDLE);
+        self.storage.mask(Kind::Available).insert(cpu);
+        let next = rec.edges.ap_up(word);
+        self.edge(cpu, word.tag(), next.tag());
+        self.platform().leave_atomic();
+        self.platform().notify_ctl(cpu);
+        Flow::Again
+    }
+
+    /// UP: carries the posted request out.
+    fn ap_serve(&self, cpu: CpuId, rec: &Record, word: Word) -> Flow {
+        let Some(request) = rec.edges.ap_request() else {
+            return Flow::Return(ApNext::Idle);
+        };
+        if request.order() == Order::Die {
+            return self.ap_leave(cpu, rec, word);
+        }
+        if rec.mode.get() == IDLE {
+            self.ap_begin(cpu, rec, request);
+        }
+        let back = rec.mode.get() == BACK;
+        let goal = if back {
+            rec.walk_origin.state()
+        } else {
+            request.goal()
+        };
+        let dir = if goal < rec.state() {
+            Direction::Down
+        } else {
+            Direction::Up
+        };
+        let rollback = if back || request.is_rollback() {
+            Rollback::Yes
+        } else {
+            Rollback::No
+        };
+        let section = (Section::Online, rollback);
+        match self.walk(cpu, rec, cpu, section, |walk| walk.run(dir, goal)) {
+            Stop::Pending => return Flow::Return(ApNext::Wait),
+            Stop::Done => {}
+            Stop::Failed(at, err) if back => rec.walk_second.set(at, err),
+            Stop::Failed(at, err) => {
+                rec.walk_first.set(at, err);
+                if !request.is_rollback() {
+                    rec.mode.set(BACK);
+                    return Flow::Again;
+                }
+            }
+        }
+        self.ap_answer(cpu, rec, request);
+        Flow::Again
+    }
+
+    fn ap_begin(&self, cpu: CpuId, rec: &Record, request: Request) {
+        rec.mode.set(FORWARD);
+        rec.walk_origin.set_state(rec.state());
+        rec.walk_first.clear();
+        rec.walk_second.clear();
+        if request.is_leaving() {
+            self.storage.mask(Kind::Dying).insert(cpu);
+        } else {
+            self.storage.mask(Kind::Dying).remove(cpu);
+        }
+        if request.goal() < rec.state() {
+            self.storage.mask(Kind::Online).remove(cpu);
+        }
+    }
+
+    fn ap_answer(&self, cpu: CpuId, rec: &Record, request: Request) {
+        if rec.mode.get() == BACK {
+            self.storage.mask(Kind::Dying).remove(cpu);
+        }
+        rec.mode.set(IDLE);
+        let at: StateId = rec.state();
+        if at == self.table().online() {
+            Self::mark_entered(rec, Section::Online);
+            self.storage.mask(Kind::Online).insert(cpu);
+        }
+        rec.edges.ap_answer(request, at);
+        self.platform().notify_ctl(cpu);
+    }
+
+    /// DIE, from UP or from ALIVE: walks down what is up, and says the last word.
+    fn ap_leave(&self, cpu: CpuId, rec: &Record, word: Word) -> Flow {
+        if word.tag() == Tag::Up {
+            if rec.mode.get() != LEAVING {
+                rec.mode.set(LEAVING);
+                self.platform().enter_atomic();
+                self.storage.mask(Kind::Available).remove(cpu);
+            }
+            let kick = self.table().kick();
+            let section = (Section::Starting, Rollback::No);
+            let down = |walk: &crate::walk::Walk<'_, T>| walk.run(Direction::Down, kick);
+            if self.walk(cpu, rec, cpu, section, down) != Stop::Done {
+                return Flow::Return(ApNext::Spin);
+            }
+            rec.mode.set(IDLE);
+            self.storage.mask(Kind::Dying).remove(cpu);
+        }
+        rec.busy.free();
+        let next = rec.edges.ap_gone(word);
+        self.edge(cpu, word.tag(), next.tag());
+        self.platform().notify_ctl(cpu);
+        Flow::Gone
+    }
+}

@@ -1,0 +1,230 @@
+//! The stages of a bulk operation: where each one ends, and its three passes.
+//!
+//! Issue sends the batch on its way, collect gathers it at the stage's goal, settle drives back, one
+//! at a time, the CPUs that failed in it.
+
+use core::task::Poll;
+
+use super::{AHEAD, BulkOp, Pass};
+use crate::cpu::CpuId;
+use crate::decide::Meet;
+use crate::drive::Advance;
+use crate::handshake::Tag;
+use crate::hotplug::Cpuhp;
+use crate::phase::Phase;
+use crate::platform::Platform;
+use crate::record::Record;
+use crate::step::{Direction, StateId};
+use crate::table::Mode;
+use crate::trace::Trace;
+
+impl BulkOp {
+    /// Sends every CPU of the batch that is not there yet to `goal`.
+    pub(super) fn begin_stage<P: Platform, T: Trace>(
+        &mut self,
+        hp: &Cpuhp<'_, P, T>,
+        goal: StateId,
+        mode: Mode,
+        meet: Meet,
+    ) {
+        (self.goal, self.mode, self.meet) = (goal, mode, meet);
+        (self.pass, self.cursor, self.ahead) = (Pass::Issue, 0, AHEAD);
+        for cpu in hp.batch() {
+            let Some(rec) = hp.record(cpu) else { continue };
+            let is_short = match self.dir {
+                Direction::Up if meet == Meet::Yes => rec.state() <= goal,
+                Direction::Up => rec.state() < goal,
+                Direction::Down => rec.state() > goal,
+            };
+            if is_short {
+                rec.retarget(goal, meet);
+                hp.pending().insert(cpu);
+            }
+        }
+    }
+
+    /// Begins the stage after the present one; `false` if it was the last.
+    pub(super) fn begin_next<P: Platform, T: Trace>(&mut self, hp: &Cpuhp<'_, P, T>) -> bool {
+        match self.dir {
+            Direction::Up => self.begin_next_up(hp),
+            Direction::Down if self.goal == StateId::OFFLINE => false,
+            Direction::Down => {
+                self.begin_next_down(hp, self.goal);
+                true
+            }
+        }
+    }
+
+    fn begin_next_up<P: Platform, T: Trace>(&mut self, hp: &Cpuhp<'_, P, T>) -> bool {
+        let table = hp.table();
+        let (goal, mode, meet) = if self.goal == table.online() {
+            return false;
+        } else if self.goal < table.kick() {
+            // All are kicked at once; where STARTING takes one at a time, they only arrive.
+            let limit = table.par_limit();
+            let meet = if limit == table.kick() {
+                Meet::Yes
+            } else {
+                Meet::No
+            };
+            (limit, Mode::Together, meet)
+        } else if self.goal < table.ap_idle() {
+            (
+                table.ap_idle(),
+                table.starting_mode(Direction::Up),
+                Meet::No,
+            )
+        } else {
+            let (goal, mode) = table.run_up(self.goal);
+            (goal, mode, Meet::No)
+        };
+        self.begin_stage(hp, goal, mode, meet);
+        true
+    }
+
+    pub(super) fn begin_next_down<P: Platform, T: Trace>(
+        &mut self,
+        hp: &Cpuhp<'_, P, T>,
+        from: StateId,
+    ) {
+        let table = hp.table();
+        let off = table.kick().below();
+        if from > table.ap_idle() {
+            let (goal, mode) = table.run_down(from);
+            self.begin_stage(hp, goal, mode, Meet::No);
+        } else if from > off {
+            self.begin_stage(hp, off, table.starting_mode(Direction::Down), Meet::No);
+        } else {
+            self.begin_stage(hp, StateId::OFFLINE, Mode::OneByOne, Meet::No);
+        }
+    }
+
+    // ---- passes
+
+    /// Advances every CPU once, so that all of them are on their way.
+    pub(super) fn issue<P: Platform, T: Trace>(&mut self, hp: &Cpuhp<'_, P, T>) -> Poll<()> {
+        if self.mode == Mode::Together {
+            while let Some(cpu) = hp.pending().first_from(self.cursor) {
+                self.cursor = cpu.get() + 1;
+                self.advance(hp, cpu);
+            }
+        }
+        (self.pass, self.cursor) = (Pass::Collect, 0);
+        (self.missed, self.collected) = (0, 0);
+        Poll::Ready(())
+    }
+
+    /// Collects in index order, past those that have not come.
+    pub(super) fn collect<P: Platform, T: Trace>(&mut self, hp: &Cpuhp<'_, P, T>) -> Poll<()> {
+        let ahead = if self.mode == Mode::Together {
+            self.ahead
+        } else {
+            1
+        };
+        while let Some(cpu) = hp.pending().first_from(self.cursor) {
+            self.cursor = cpu.get() + 1;
+            if self.advance(hp, cpu) {
+                self.collected += 1;
+                continue;
+            }
+            self.missed += 1;
+            if self.missed >= ahead {
+                break;
+            }
+        }
+        if hp.pending().is_empty() {
+            (self.pass, self.cursor) = (Pass::Settle, 0);
+            return Poll::Ready(());
+        }
+        self.ahead = if self.collected > 0 {
+            AHEAD
+        } else {
+            self.ahead.saturating_mul(2)
+        };
+        (self.cursor, self.missed, self.collected) = (0, 0, 0);
+        Poll::Pending
+    }
+
+    /// Drives the CPUs back that failed in this stage, one at a time.
+    pub(super) fn settle<P: Platform, T: Trace>(&mut self, hp: &Cpuhp<'_, P, T>) -> Poll<()> {
+        while let Some(cpu) = hp.batch().first_from(self.cursor) {
+            if is_back(hp, cpu) && !self.advance(hp, cpu) {
+                return Poll::Pending;
+            }
+            if !is_back(hp, cpu) {
+                self.cursor = cpu.get() + 1;
+            }
+        }
+        Poll::Ready(())
+    }
+
+    /// Advances one CPU; `false` while it has to be waited for.
+    fn advance<P: Platform, T: Trace>(&mut self, hp: &Cpuhp<'_, P, T>, cpu: CpuId) -> bool {
+        let Some(rec) = hp.record(cpu) else {
+            return true;
+        };
+        let advanced = hp.advance(cpu, rec);
+        match advanced {
+            Advance::Pending => return false,
+            Advance::Reached | Advance::Turned => {}
+            Advance::Ended => self.drop_out(hp, cpu, rec, advanced),
+            Advance::Stuck => {
+                let occupies = match rec.edges.peek().tag() {
+                    Tag::Go | Tag::Up | Tag::Dead => self.mode == Mode::OneByOne,
+                    Tag::Kicked | Tag::Alive | Tag::Die => false,
+                    Tag::Gone | Tag::Cancelled | Tag::Parked => false,
+                };
+                self.drop_out(hp, cpu, rec, advanced);
+                if occupies {
+                    self.give_up_rest(hp);
+                }
+            }
+        }
+        hp.pending().remove(cpu);
+        true
+    }
+
+    fn drop_out<P: Platform, T: Trace>(
+        &mut self,
+        hp: &Cpuhp<'_, P, T>,
+        cpu: CpuId,
+        rec: &Record,
+        ended: Advance,
+    ) {
+        match ended {
+            Advance::Stuck => self.report.stuck += 1,
+            Advance::Pending | Advance::Reached | Advance::Turned | Advance::Ended => {
+                self.report.failed += 1;
+            }
+        }
+        hp.batch().remove(cpu);
+        hp.close(rec, ended);
+    }
+
+    /// The step that takes one CPU at a time is occupied: the others stay where they are.
+    fn give_up_rest<P: Platform, T: Trace>(&mut self, hp: &Cpuhp<'_, P, T>) {
+        for cpu in hp.pending() {
+            let Some(rec) = hp.record(cpu) else { continue };
+            if rec.phase() == Phase::Forward && hp.batch().contains(cpu) {
+                self.report.not_tried += 1;
+                hp.batch().remove(cpu);
+                hp.close(rec, Advance::Reached);
+            }
+            hp.pending().remove(cpu);
+        }
+    }
+
+    pub(super) fn finish<P: Platform, T: Trace>(&mut self, hp: &Cpuhp<'_, P, T>) {
+        for cpu in hp.batch() {
+            let Some(rec) = hp.record(cpu) else { continue };
+            self.report.done += 1;
+            hp.batch().remove(cpu);
+            hp.close(rec, Advance::Reached);
+        }
+        hp.storage.lock.free_bulk();
+    }
+}
+
+pub(super) fn is_back<P: Platform, T: Trace>(hp: &Cpuhp<'_, P, T>, cpu: CpuId) -> bool {
+    hp.batch().contains(cpu) && hp.record(cpu).is_some_and(|rec| rec.phase() == Phase::Back)
+}

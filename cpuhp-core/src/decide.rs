@@ -1,0 +1,117 @@
+//! What the control CPU does next with a CPU: a pure function of what it sees.
+//!
+//! Level-triggered: it looks at the tag, the state and the goal, never at how they came about, so an
+//! operation that was abandoned, timed out or taken over goes on from wherever the CPU is.
+
+use crate::handshake::{Request, Tag};
+use crate::step::{Direction, StateId};
+use crate::table::Table;
+
+/// What the control CPU sees of one CPU.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Seen {
+    pub(crate) tag: Tag,
+    pub(crate) state: StateId,
+    /// Where the operation wants it now.
+    pub(crate) goal: StateId,
+    pub(crate) mailbox: Mailbox,
+    /// Whether a goal of `KICK` waits for the arrival.
+    pub(crate) meet: Meet,
+}
+
+/// The state of the mailbox of a CPU that is up.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Mailbox {
+    Empty,
+    Asked,
+}
+
+/// When a CPU counts as having reached `KICK`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Meet {
+    /// Once it is kicked.
+    No,
+    /// Once it has arrived.
+    Yes,
+}
+
+/// The next thing to do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Action {
+    /// The goal is reached.
+    Finish,
+    /// Walk PREPARE on this CPU.
+    Prepare(Direction, StateId),
+    /// Kick it, or wake it from its rest.
+    Start,
+    /// Give up on its coming.
+    Cancel,
+    /// It was given up on; find out whether it is off.
+    AskOff,
+    /// Let it go on from ALIVE.
+    Release,
+    /// Tell it to leave from ALIVE.
+    TurnAway,
+    /// Post a request.
+    Post(Request),
+    /// Wait for it to come.
+    AwaitArrival,
+    /// Wait for a step, or for the answer to a request.
+    AwaitStep,
+    /// Wait for it to be gone.
+    AwaitGone,
+    /// It said its last word; confirm.
+    Confirm,
+}
+
+/// Decides for a table whose `KICK` and `AP_IDLE` divide the sections.
+pub(crate) fn decide(table: &Table, seen: Seen) -> Action {
+    let (kick, goal) = (table.kick(), seen.goal);
+    match seen.tag {
+        Tag::Dead | Tag::Parked if goal < kick => prepare(seen.state, goal),
+        Tag::Dead | Tag::Parked if seen.state.above() < kick => {
+            Action::Prepare(Direction::Up, kick.below())
+        }
+        Tag::Dead | Tag::Parked => Action::Start,
+        Tag::Cancelled if goal >= kick => Action::Start,
+        Tag::Cancelled if goal == seen.state => Action::Finish,
+        Tag::Cancelled => Action::AskOff,
+        Tag::Kicked if goal < kick => Action::Cancel,
+        Tag::Kicked if goal == kick && seen.meet == Meet::No => Action::Finish,
+        Tag::Kicked => Action::AwaitArrival,
+        Tag::Alive if goal < kick => Action::TurnAway,
+        Tag::Alive if goal == kick => Action::Finish,
+        Tag::Alive => Action::Release,
+        Tag::Go => Action::AwaitStep,
+        Tag::Up => up(table, seen),
+        Tag::Die => Action::AwaitGone,
+        Tag::Gone => Action::Confirm,
+    }
+}
+
+fn prepare(state: StateId, goal: StateId) -> Action {
+    if state < goal {
+        Action::Prepare(Direction::Up, goal)
+    } else if state > goal {
+        Action::Prepare(Direction::Down, goal)
+    } else {
+        Action::Finish
+    }
+}
+
+fn up(table: &Table, seen: Seen) -> Action {
+    let (state, goal, idle) = (seen.state, seen.goal, table.ap_idle());
+    if seen.mailbox == Mailbox::Asked {
+        Action::AwaitStep
+    } else if goal == state {
+        Action::Finish
+    } else if goal > state {
+        Action::Post(Request::up(goal))
+    } else if goal >= idle {
+        Action::Post(Request::down(goal))
+    } else if state > idle {
+        Action::Post(Request::down(idle).leaving())
+    } else {
+        Action::Post(Request::die())
+    }
+}

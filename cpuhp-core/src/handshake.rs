@@ -1,0 +1,359 @@
+//! The two words through which control CPU and AP meet: every edge, its side and its ordering.
+//!
+//! Owns the sync word (`tag`, `flags`, `epoch`) and the mailbox (`req`, `ack`); nothing else may
+//! touch them. Every edge that two parties compete for is one compare-and-swap of the whole word.
+//! Each ordering that carries data stands in exactly one place, so that a model can show that it is
+//! needed; the others are relaxed on purpose.
+//!
+//! | edge | side | ordering | carries |
+//! |---|---|---|---|
+//! | DEAD, CANCELLED, PARKED -> KICKED | control, CAS | Release | what PREPARE wrote, the pre-posted request |
+//! | KICKED -> ALIVE or GO | AP, CAS | Relaxed | - |
+//! | KICKED -> CANCELLED | control, CAS | Relaxed | - |
+//! | KICKED -> DEAD (kick refused) | control, CAS | Relaxed | - |
+//! | ALIVE -> GO | control, CAS | Release | what control wrote since the kick |
+//! | ALIVE -> DIE | control, CAS | Relaxed | - |
+//! | ALIVE, CANCELLED -> PARKED | AP, CAS | Release | the AP's early writes |
+//! | GO -> UP | AP, store | Release | what STARTING wrote |
+//! | UP, DIE -> GONE | AP, store | Release | everything the AP wrote |
+//! | GONE, CANCELLED, PARKED -> DEAD | control, CAS | Relaxed | - (after `confirm`) |
+//! | `req`, `ack` | writer stores, reader loads | Release, Acquire | request, result |
+//! | `sync` read to decide | both sides | Acquire | the other side's last edge |
+
+use crate::step::StateId;
+use crate::sync::{AtomicU32, Ordering, zero_const};
+
+/// What the sync word says of a CPU.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[repr(u8)]
+pub enum Tag {
+    /// Off, confirmed.
+    Dead = 0,
+    /// Asked to start, not heard of yet.
+    Kicked = 1,
+    /// It runs and waits for its release.
+    Alive = 2,
+    /// Released: it walks STARTING up.
+    Go = 3,
+    /// Its mailbox works.
+    Up = 4,
+    /// Told to leave before it was released.
+    Die = 5,
+    /// It has said its last word and is on its way out.
+    Gone = 6,
+    /// Given up on before it came; it may still come.
+    Cancelled = 7,
+    /// It came too late, or lost patience, and rests until it is wanted again.
+    Parked = 8,
+}
+
+/// One reading of the sync word: `tag` in bits 0..8, `flags` in 8..16, `epoch` in 16..32.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Word(u32);
+
+/// Whether a started AP needs a release.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Release {
+    /// It waits in ALIVE until the control CPU lets it go.
+    ByControl,
+    /// It goes on by itself up to the pre-posted request.
+    Auto,
+}
+
+const AUTO: u32 = 1 << 8;
+
+impl Word {
+    const fn new(tag: Tag, flags: u32, epoch: u16) -> Self {
+        Self(tag as u32 | flags | (epoch as u32) << 16)
+    }
+
+    pub(crate) const fn tag(self) -> Tag {
+        match self.0 & 0xff {
+            1 => Tag::Kicked,
+            2 => Tag::Alive,
+            3 => Tag::Go,
+            4 => Tag::Up,
+            5 => Tag::Die,
+            6 => Tag::Gone,
+            7 => Tag::Cancelled,
+            8 => Tag::Parked,
+            // No other number is ever written.
+            _ => Tag::Dead,
+        }
+    }
+
+    pub(crate) const fn epoch(self) -> u16 {
+        (self.0 >> 16) as u16
+    }
+
+    const fn is_auto(self) -> bool {
+        self.0 & AUTO != 0
+    }
+
+    /// The same start in another tag; the flags belong to KICKED only.
+    const fn to(self, tag: Tag) -> Self {
+        Self::new(tag, 0, self.epoch())
+    }
+}
+
+/// What the control CPU asks of an AP that is up.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub(crate) enum Order {
+    /// Walk up to the state.
+    Up = 1,
+    /// Walk down to the state, which is `AP_IDLE` or above.
+    Down = 2,
+    /// Walk STARTING down and go.
+    Die = 3,
+}
+
+/// One request: `seq` in bits 24..32, flags and order in 16..24, the state in 0..16.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Request(u32);
+
+/// The walk goes back because of a failure: stop at the next one.
+const ROLLBACK: u32 = 1 << 23;
+/// The CPU will be told to die next.
+const LEAVING: u32 = 1 << 22;
+
+impl Request {
+    pub(crate) const fn up(goal: StateId) -> Self {
+        Self((Order::Up as u32) << 16 | goal.get() as u32)
+    }
+
+    pub(crate) const fn down(goal: StateId) -> Self {
+        Self((Order::Down as u32) << 16 | goal.get() as u32)
+    }
+
+    pub(crate) const fn die() -> Self {
+        Self((Order::Die as u32) << 16)
+    }
+
+    pub(crate) const fn leaving(self) -> Self {
+        Self(self.0 | LEAVING)
+    }
+
+    pub(crate) const fn rollback(self) -> Self {
+        Self(self.0 | ROLLBACK)
+    }
+
+    pub(crate) const fn order(self) -> Order {
+        match self.0 >> 16 & 0xf {
+            1 => Order::Up,
+            3 => Order::Die,
+            // No other number is ever written.
+            _ => Order::Down,
+        }
+    }
+
+    pub(crate) const fn goal(self) -> StateId {
+        StateId::new((self.0 & 0xffff) as u16)
+    }
+
+    pub(crate) const fn is_leaving(self) -> bool {
+        self.0 & LEAVING != 0
+    }
+
+    pub(crate) const fn is_rollback(self) -> bool {
+        self.0 & ROLLBACK != 0
+    }
+}
+
+const SEQ: u32 = 0xff << 24;
+const ONE_SEQ: u32 = 1 << 24;
+
+/// The words of one CPU. All zero: DEAD, epoch 0, no request.
+#[derive(Debug)]
+#[repr(C)]
+pub(crate) struct Handshake {
+    sync: AtomicU32,
+    req: AtomicU32,
+    ack: AtomicU32,
+}
+
+impl Handshake {
+    zero_const! {
+        pub(crate) fn new() -> Self {
+            Self { sync: AtomicU32::new(0), req: AtomicU32::new(0), ack: AtomicU32::new(0) }
+        }
+    }
+
+    // ---- both sides
+
+    /// Reads the word to decide what to do next.
+    pub(crate) fn look(&self) -> Word {
+        Word(self.sync.load(Ordering::Acquire))
+    }
+
+    /// Reads the word without learning anything else: for hints and for showing.
+    pub(crate) fn peek(&self) -> Word {
+        Word(self.sync.load(Ordering::Relaxed))
+    }
+
+    /// Whether a request is unanswered. A hint: the orderings are in `ap_request` and `answer`.
+    pub(crate) fn has_request(&self) -> bool {
+        let (req, ack) = (
+            self.req.load(Ordering::Relaxed),
+            self.ack.load(Ordering::Relaxed),
+        );
+        (req ^ ack) & SEQ != 0
+    }
+
+    fn swap(&self, seen: Word, next: Word, carries: Ordering) -> Option<Word> {
+        let swapped = self
+            .sync
+            .compare_exchange(seen.0, next.0, carries, Ordering::Relaxed);
+        swapped.ok().map(|_| next)
+    }
+
+    // ---- control CPU
+
+    /// Begins a start: DEAD, CANCELLED or PARKED -> KICKED, with the next epoch.
+    pub(crate) fn kick(&self, seen: Word, release: Release) -> Option<Word> {
+        let flags = match release {
+            Release::ByControl => 0,
+            Release::Auto => AUTO,
+        };
+        let next = Word::new(Tag::Kicked, flags, seen.epoch().wrapping_add(1));
+        // Release: the AP's first look acquires what PREPARE wrote, and the pre-posted request.
+        self.swap(seen, next, Ordering::Release)
+    }
+
+    /// Gives up on a CPU that did not come: KICKED -> CANCELLED. Fails if it came just now.
+    pub(crate) fn cancel(&self, seen: Word) -> Option<Word> {
+        let next = self.swap(seen, seen.to(Tag::Cancelled), Ordering::Relaxed)?;
+        // Or a CPU that is wanted again later would run past its new target.
+        self.withdraw();
+        Some(next)
+    }
+
+    /// Takes a start back whose kick was refused: KICKED -> DEAD.
+    pub(crate) fn refuse_kick(&self, seen: Word) -> Option<Word> {
+        let next = self.swap(seen, seen.to(Tag::Dead), Ordering::Relaxed)?;
+        self.withdraw();
+        Some(next)
+    }
+
+    /// Lets a waiting AP go on: ALIVE -> GO. Fails if it parked just now.
+    pub(crate) fn release(&self, seen: Word) -> Option<Word> {
+        // Release: the AP's look acquires what the control CPU wrote since the kick.
+        self.swap(seen, seen.to(Tag::Go), Ordering::Release)
+    }
+
+    /// Takes the running boot CPU in: DEAD -> UP.
+    pub(crate) fn adopt(&self, seen: Word) -> Option<Word> {
+        self.swap(seen, seen.to(Tag::Up), Ordering::Release)
+    }
+
+    /// Tells a waiting AP to leave: ALIVE -> DIE. Fails if it parked just now.
+    pub(crate) fn turn_away(&self, seen: Word) -> Option<Word> {
+        self.swap(seen, seen.to(Tag::Die), Ordering::Relaxed)
+    }
+
+    /// Records a confirmed end: GONE, CANCELLED or PARKED -> DEAD. No request survives it.
+    pub(crate) fn bury(&self, seen: Word) -> Option<Word> {
+        let next = self.swap(seen, seen.to(Tag::Dead), Ordering::Relaxed)?;
+        self.withdraw();
+        Some(next)
+    }
+
+    /// Posts a request to an AP that has none.
+    pub(crate) fn post(&self, request: Request) {
+        let seq = self.ack.load(Ordering::Relaxed).wrapping_add(ONE_SEQ) & SEQ;
+        // Release: the AP's look at the request acquires what the control CPU wrote before it.
+        self.req.store(seq | request.0, Ordering::Release);
+    }
+
+    /// Whether the AP has answered the last request.
+    pub(crate) fn answered(&self) -> bool {
+        // Acquire: the result words and everything the AP's steps wrote.
+        let ack = self.ack.load(Ordering::Acquire);
+        (self.req.load(Ordering::Relaxed) ^ ack) & SEQ == 0
+    }
+
+    /// Returns the request that was posted last.
+    pub(crate) fn last_request(&self) -> Request {
+        Request(self.req.load(Ordering::Relaxed))
+    }
+
+    fn withdraw(&self) {
+        // Relaxed: the AP reads it only after the next start, whose edge carries it.
+        self.req
+            .store(self.ack.load(Ordering::Relaxed) & SEQ, Ordering::Relaxed);
+    }
+
+    // ---- AP
+
+    /// Reports arrival: KICKED -> ALIVE, or GO if it need not wait. Fails if it was cancelled.
+    pub(crate) fn ap_arrive(&self, seen: Word) -> Option<Word> {
+        let tag = if seen.is_auto() { Tag::Go } else { Tag::Alive };
+        self.swap(seen, seen.to(tag), Ordering::Relaxed)
+    }
+
+    /// Goes to rest: ALIVE or CANCELLED -> PARKED. Fails if the control CPU wants it after all.
+    pub(crate) fn ap_park(&self, seen: Word) -> Option<Word> {
+        // Release: PREPARE may be undone once this is seen; the AP's early writes come before.
+        self.swap(seen, seen.to(Tag::Parked), Ordering::Release)
+    }
+
+    /// Reports STARTING done: GO -> UP.
+    pub(crate) fn ap_up(&self, seen: Word) -> Word {
+        let next = seen.to(Tag::Up);
+        // Release: what STARTING wrote.
+        self.sync.store(next.0, Ordering::Release);
+        next
+    }
+
+    /// The AP's last store to its record: UP or DIE -> GONE.
+    pub(crate) fn ap_gone(&self, seen: Word) -> Word {
+        let next = seen.to(Tag::Gone);
+        // Release: everything this CPU wrote in its life.
+        self.sync.store(next.0, Ordering::Release);
+        next
+    }
+
+    /// Returns the unanswered request, if there is one.
+    pub(crate) fn ap_request(&self) -> Option<Request> {
+        // Acquire: what the control CPU wrote before it posted.
+        let req = self.req.load(Ordering::Acquire);
+        ((req ^ self.ack.load(Ordering::Relaxed)) & SEQ != 0).then_some(Request(req))
+    }
+
+    /// Answers `request`: its result words are written.
+    pub(crate) fn ap_answer(&self, request: Request, at: StateId) {
+        // Release: the result words and everything the steps wrote.
+        self.ack
+            .store(request.0 & SEQ | u32::from(at.get()), Ordering::Release);
+    }
+}
+
+/// One caller at a time on the AP's side of a record.
+#[derive(Debug)]
+#[repr(transparent)]
+pub(crate) struct Busy(AtomicU32);
+
+impl Busy {
+    zero_const! {
+        pub(crate) fn new() -> Self {
+            Self(AtomicU32::new(0))
+        }
+    }
+
+    /// Claims the AP's side; `false` if another context of this CPU is inside.
+    pub(crate) fn claim(&self) -> bool {
+        // Acquire: what an earlier context of the same CPU wrote in its walk.
+        self.0.swap(1, Ordering::Acquire) == 0
+    }
+
+    /// Gives the AP's side back.
+    pub(crate) fn free(&self) {
+        // Release: pairs with the next `claim`, which may be of another context.
+        self.0.store(0, Ordering::Release);
+    }
+
+    /// Forgets a claim of a CPU that is confirmed off.
+    pub(crate) fn clear(&self) {
+        self.0.store(0, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,277 @@
+//! [`Cpuhp`]: one machine's hotplug, made of a platform, a table, storage and a tracer.
+//!
+//! Holds references only; everything that changes lives in the storage. Looking is lock-free and may
+//! be stale; changing goes through [`WriteGuard`](crate::WriteGuard), which the blocking forms here take for one operation.
+
+use core::marker::PhantomData;
+use core::task::Poll;
+
+use crate::bulk::{BulkReport, Which};
+use crate::cpu::CpuId;
+use crate::error::{Failure, OpError, Why};
+use crate::handshake::Tag;
+use crate::mask::{CpuMask, Kind};
+use crate::op::OpFlags;
+use crate::platform::{Platform, Who};
+use crate::record::{Record, Storage};
+use crate::step::{Ctx, Entry, Rollback, StateId};
+use crate::table::Table;
+use crate::trace::Trace;
+use crate::walk::Walk;
+
+/// The hotplug of one machine. `T = ()` traces nothing and costs nothing.
+#[derive(Debug)]
+pub struct Cpuhp<'a, P: Platform, T: Trace = ()> {
+    platform: P,
+    trace: T,
+    table: &'a Table,
+    pub(crate) storage: Storage<'a>,
+}
+
+/// The parts of the table, each run in its own way.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Section {
+    /// Control CPU, the AP does not run.
+    Prepare = 0,
+    /// AP, interrupts off.
+    Starting = 1,
+    /// AP, interrupts open.
+    Online = 2,
+}
+
+impl<'a, P: Platform> Cpuhp<'a, P> {
+    /// Makes an untraced hotplug machine. Nothing runs yet.
+    pub const fn new(platform: P, table: &'a Table, storage: Storage<'a>) -> Self {
+        Self::with_trace(platform, (), table, storage)
+    }
+}
+
+impl<'a, P: Platform, T: Trace> Cpuhp<'a, P, T> {
+    /// Makes a traced hotplug machine. Nothing runs yet.
+    pub const fn with_trace(platform: P, trace: T, table: &'a Table, storage: Storage<'a>) -> Self {
+        Self {
+            platform,
+            trace,
+            table,
+            storage,
+        }
+    }
+
+    /// Brings `cpu` to `ONLINE` and returns when it is there.
+    ///
+    /// Context: any available CPU, interrupts on, not inside a step. Waits through
+    /// [`Platform::wait`], each wait with its deadline.
+    ///
+    /// # Errors
+    /// [`OpError::Refused`]: nothing ran. [`OpError::Failed`]: the CPU went back to where it was, or
+    /// the error says where it is.
+    pub fn cpu_up(&self, cpu: CpuId) -> Result<(), OpError> {
+        self.move_to(cpu, self.table.online())
+    }
+
+    /// Takes `cpu` down to `OFFLINE` and returns when it is confirmed off and undone.
+    ///
+    /// Context: as [`Self::cpu_up`], on another CPU than `cpu`.
+    ///
+    /// # Errors
+    /// As [`Self::cpu_up`]; also refused for the last CPU online, for the calling CPU, and for a
+    /// CPU the platform cannot stop.
+    pub fn cpu_down(&self, cpu: CpuId) -> Result<(), OpError> {
+        self.move_to(cpu, StateId::OFFLINE)
+    }
+
+    /// Drives `cpu` to `target`, up or down. A target that is the present state runs nothing.
+    ///
+    /// Context: as [`Self::cpu_up`].
+    ///
+    /// # Errors
+    /// As [`Self::cpu_up`] and [`Self::cpu_down`]; [`Why::BadTarget`] where no CPU can rest.
+    pub fn drive(&self, cpu: CpuId, target: StateId) -> Result<(), OpError> {
+        self.move_to(cpu, target)
+    }
+
+    fn move_to(&self, cpu: CpuId, target: StateId) -> Result<(), OpError> {
+        let guard = self.try_write()?;
+        let mut op = guard.op(cpu, target, OpFlags::AUTO)?;
+        loop {
+            if let Poll::Ready(result) = op.poll(&guard) {
+                return result;
+            }
+            self.platform.wait(Who::Control(cpu), op.deadline(&guard));
+        }
+    }
+
+    /// Brings many CPUs to `ONLINE`, in parallel as far as their steps allow.
+    ///
+    /// A CPU that fails goes back by itself and is in the report; the others go on. k CPUs that never
+    /// come cost one time-out, not k.
+    ///
+    /// Context: as [`Self::cpu_up`].
+    ///
+    /// # Errors
+    /// [`OpError::Refused`]: nothing ran.
+    pub fn bring_up(&self, which: Which<'_>) -> Result<BulkReport, OpError> {
+        let guard = self.try_write()?;
+        let mut op = guard.bring_up(which)?;
+        loop {
+            if let Poll::Ready(report) = op.poll(&guard) {
+                return report;
+            }
+            let (cpu, deadline) = op.awaited(&guard);
+            self.platform.wait(Who::Control(cpu), deadline);
+        }
+    }
+
+    /// Takes many CPUs down to `OFFLINE`, in parallel as far as their steps allow.
+    ///
+    /// Best effort: a CPU that refuses stays `ONLINE` and is in the report, the others go on.
+    /// `Which::All` is every online CPU but the calling one.
+    ///
+    /// Context: as [`Self::cpu_up`].
+    ///
+    /// # Errors
+    /// [`OpError::Refused`], nothing ran: the batch would leave no CPU online, it has the calling
+    /// CPU in it, or one that the platform cannot stop.
+    pub fn take_down(&self, which: Which<'_>) -> Result<BulkReport, OpError> {
+        let guard = self.try_write()?;
+        let mut op = guard.take_down(which)?;
+        loop {
+            if let Poll::Ready(report) = op.poll(&guard) {
+                return report;
+            }
+            let (cpu, deadline) = op.awaited(&guard);
+            self.platform.wait(Who::Control(cpu), deadline);
+        }
+    }
+
+    // ---- looking: lock-free, possibly stale
+
+    /// Returns the platform.
+    pub const fn platform(&self) -> &P {
+        &self.platform
+    }
+
+    /// Returns the tracer.
+    pub const fn tracer(&self) -> &T {
+        &self.trace
+    }
+
+    /// Returns the table.
+    pub const fn table(&self) -> &'a Table {
+        self.table
+    }
+
+    /// Returns how many CPUs are possible: the number of records.
+    pub const fn cpus(&self) -> usize {
+        self.storage.cpus()
+    }
+
+    /// Returns the last completed state of `cpu`, or `None` if there is no such CPU.
+    pub fn state(&self, cpu: CpuId) -> Option<StateId> {
+        self.record(cpu).map(Record::state)
+    }
+
+    /// Returns where the last operation on `cpu` was to go; its state when nothing is in flight.
+    pub fn target(&self, cpu: CpuId) -> Option<StateId> {
+        self.record(cpu).map(|rec| rec.target.state())
+    }
+
+    /// Returns the tag of the sync word of `cpu`, for showing.
+    pub fn tag(&self, cpu: CpuId) -> Option<Tag> {
+        self.record(cpu).map(|rec| rec.edges.peek().tag())
+    }
+
+    /// Returns the failure of the last operation on `cpu`, if it failed.
+    pub fn last_error(&self, cpu: CpuId) -> Option<Failure> {
+        self.failure(cpu, self.record(cpu)?)
+    }
+
+    /// CPUs that firmware lists as usable, as of the last operation.
+    pub fn present(&self) -> CpuMask<'a> {
+        self.storage.mask(Kind::Present)
+    }
+
+    /// CPUs at `AP_IDLE` or above.
+    pub fn available(&self) -> CpuMask<'a> {
+        self.storage.mask(Kind::Available)
+    }
+
+    /// CPUs at `ONLINE`.
+    pub fn online(&self) -> CpuMask<'a> {
+        self.storage.mask(Kind::Online)
+    }
+
+    /// CPUs on their way out.
+    pub fn dying(&self) -> CpuMask<'a> {
+        self.storage.mask(Kind::Dying)
+    }
+
+    // ---- what the modules of the two sides share
+
+    pub(crate) fn record(&self, cpu: CpuId) -> Option<&'a Record> {
+        self.storage.records.get(cpu.index())
+    }
+
+    /// Refuses a caller that is no available CPU, or that is inside a step.
+    pub(crate) fn check_caller(&self, caller: CpuId) -> Result<(), OpError> {
+        let Some(rec) = self.record(caller) else {
+            return Err(OpError::refused(caller, Why::NoSuchCpu));
+        };
+        if rec.step_context.get() == self.context_mark() {
+            return Err(OpError::refused(caller, Why::WouldDeadlock));
+        }
+        if !self.available().contains(caller) {
+            return Err(OpError::refused(caller, Why::CallerOffline));
+        }
+        Ok(())
+    }
+
+    fn context_mark(&self) -> u32 {
+        self.platform.context().wrapping_add(1).max(1)
+    }
+
+    /// Runs a walk of `cpu` on the executing CPU `on`, which is marked as inside a step meanwhile.
+    pub(crate) fn walk<R>(
+        &self,
+        cpu: CpuId,
+        rec: &Record,
+        on: CpuId,
+        (section, rollback): (Section, Rollback),
+        run: impl FnOnce(&Walk<'_, T>) -> R,
+    ) -> R {
+        let entered = rec.entered.get() & 1 << section as u32 != 0;
+        let walk = Walk {
+            table: self.table,
+            progress: &rec.state,
+            ctx: Ctx {
+                cpu,
+                entry: if entered { Entry::Again } else { Entry::First },
+                rollback,
+                stable: PhantomData,
+            },
+            on,
+            trace: &self.trace,
+        };
+        let marked = self.record(on).map(|rec| &rec.step_context);
+        let outer = marked.map_or(0, crate::record::Own::get);
+        if let Some(word) = marked {
+            word.set(self.context_mark());
+        }
+        let result = run(&walk);
+        if let Some(word) = marked {
+            word.set(outer);
+        }
+        result
+    }
+
+    /// Notes that `section` was completed upwards on this CPU.
+    pub(crate) fn mark_entered(rec: &Record, section: Section) {
+        rec.entered.set(rec.entered.get() | 1 << section as u32);
+    }
+
+    pub(crate) fn edge(&self, cpu: CpuId, from: Tag, to: Tag) {
+        if T::ON {
+            self.trace.edge(cpu, from, to);
+        }
+    }
+}

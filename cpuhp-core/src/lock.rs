@@ -1,0 +1,115 @@
+//! The hotplug write lock: one word, and the guard that proves it is held.
+//!
+//! Who holds a [`WriteGuard`] may change CPU states; many operations run under one guard, each
+//! claimed by the owner word of its record. Nobody waits for the lock: who does not get it is told.
+
+use crate::cpu::CpuId;
+use crate::error::{OpError, Why};
+use crate::hotplug::Cpuhp;
+use crate::platform::Platform;
+use crate::sync::{AtomicU32, Ordering, zero_const};
+use crate::trace::Trace;
+
+/// The lock and the source of operation stamps. All zero: free.
+#[derive(Debug)]
+pub struct LockWord {
+    writer: AtomicU32,
+    stamp: AtomicU32,
+    /// Stamp of the running bulk operation; 0 = none. Written by the writer only.
+    bulk: AtomicU32,
+}
+
+impl LockWord {
+    zero_const! {
+        /// Makes a free lock.
+        pub fn new() -> Self {
+            Self { writer: AtomicU32::new(0), stamp: AtomicU32::new(0), bulk: AtomicU32::new(0) }
+        }
+    }
+
+    fn claim(&self) -> bool {
+        // Acquire: what the last writer wrote; pairs with `free`.
+        let claimed = self
+            .writer
+            .compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed);
+        claimed.is_ok()
+    }
+
+    fn free(&self) {
+        // Release: pairs with `claim`.
+        self.writer.store(0, Ordering::Release);
+    }
+
+    /// Returns a stamp that no live operation has: never 0. Written under the lock only.
+    pub(crate) fn next_stamp(&self) -> u32 {
+        let next = self.stamp.load(Ordering::Relaxed).wrapping_add(1).max(1);
+        self.stamp.store(next, Ordering::Relaxed);
+        next
+    }
+}
+
+impl LockWord {
+    /// Lets one bulk operation at a time run under the lock.
+    pub(crate) fn claim_bulk(&self, stamp: u32) -> bool {
+        let free = self.is_bulk(0);
+        if free {
+            self.bulk.store(stamp, Ordering::Relaxed);
+        }
+        free
+    }
+
+    pub(crate) fn is_bulk(&self, stamp: u32) -> bool {
+        self.bulk.load(Ordering::Relaxed) == stamp
+    }
+
+    pub(crate) fn free_bulk(&self) {
+        self.bulk.store(0, Ordering::Relaxed);
+    }
+}
+
+impl Default for LockWord {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// The exclusive right to change CPU states.
+///
+/// Dropping it with operations in flight undoes nothing: they stay claimed, and
+/// [`WriteGuard::resume`] takes them over.
+#[derive(Debug)]
+pub struct WriteGuard<'h, 'a, P: Platform, T: Trace> {
+    pub(crate) hp: &'h Cpuhp<'a, P, T>,
+}
+
+impl<'a, P: Platform, T: Trace> Cpuhp<'a, P, T> {
+    /// Takes the write lock if it is free.
+    ///
+    /// Context: any available CPU, interrupts on, not inside a step. Never waits.
+    ///
+    /// # Errors
+    /// [`Why::Busy`] if another operation is in flight, [`Why::WouldDeadlock`] from inside a step,
+    /// [`Why::CallerOffline`] on a CPU that is not available. Nothing changed.
+    pub fn try_write(&self) -> Result<WriteGuard<'_, 'a, P, T>, OpError> {
+        let caller = self.platform().this_cpu();
+        self.check_caller(caller)?;
+        self.lock(caller)
+    }
+
+    /// Takes the lock without asking whether the caller is available: for the boot CPU's adoption.
+    pub(crate) fn lock(&self, caller: CpuId) -> Result<WriteGuard<'_, 'a, P, T>, OpError> {
+        if self.storage.lock.claim() {
+            Ok(WriteGuard { hp: self })
+        } else {
+            Err(OpError::refused(caller, Why::Busy))
+        }
+    }
+}
+
+impl<P: Platform, T: Trace> Drop for WriteGuard<'_, '_, P, T> {
+    fn drop(&mut self) {
+        // An abandoned bulk operation ends with its guard; its CPUs stay claimed.
+        self.hp.storage.lock.free_bulk();
+        self.hp.storage.lock.free();
+    }
+}

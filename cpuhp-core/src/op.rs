@@ -1,0 +1,229 @@
+//! One CPU to one target: the control CPU's side of an operation, as a poll.
+//!
+//! [`CpuOp`] is a stamp; the operation itself lives in the record, where `drive` carries it on.
+
+use core::task::Poll;
+
+use bitflags::bitflags;
+
+use crate::cpu::CpuId;
+use crate::drive::Advance;
+use crate::error::{Failure, KickError, Left, OpError, Refusal, StepFailure, Why};
+use crate::handshake::{Release, Tag};
+use crate::hotplug::Cpuhp;
+use crate::lock::WriteGuard;
+use crate::mask::Kind;
+use crate::phase::Phase;
+use crate::platform::Platform;
+use crate::record::Record;
+use crate::step::StateId;
+use crate::sync::Ordering;
+use crate::trace::Trace;
+
+bitflags! {
+    /// How an operation is carried out.
+    #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+    pub struct OpFlags: u8 {
+        /// The AP is authorised before the kick to walk the parallel run after `KICK` by itself.
+        const AUTO = 1;
+    }
+}
+
+/// A running operation on one CPU: poll it under the guard until it is ready.
+///
+/// Dropping it abandons the operation in its record; [`WriteGuard::resume`] takes it over.
+#[derive(PartialEq, Eq, Debug)]
+#[must_use = "an operation does nothing unless polled"]
+pub struct CpuOp {
+    cpu: CpuId,
+    stamp: u32,
+}
+
+impl<P: Platform, T: Trace> WriteGuard<'_, '_, P, T> {
+    /// Begins to move `cpu` to `target`. Nothing runs before the first poll.
+    ///
+    /// Context: any available CPU.
+    ///
+    /// # Errors
+    /// [`OpError::Refused`]: no such CPU, no such resting place, not present, the last CPU online,
+    /// the calling CPU, a CPU the platform cannot stop, or one that another operation holds.
+    /// Nothing changed.
+    pub fn op(&self, cpu: CpuId, target: StateId, flags: OpFlags) -> Result<CpuOp, OpError> {
+        let hp = self.hp;
+        let refused = |why| {
+            OpError::Refused(Refusal {
+                cpu,
+                name: hp.table().name(target),
+                why,
+            })
+        };
+        let rec = hp.record(cpu).ok_or_else(|| refused(Why::NoSuchCpu))?;
+        hp.check_move(cpu, rec, target).map_err(refused)?;
+        let stamp = hp.storage.lock.next_stamp();
+        // Acquire: what the last operation on this CPU left in the record; pairs with `disown`.
+        let claimed = rec
+            .owner
+            .compare_exchange(0, stamp, Ordering::Acquire, Ordering::Relaxed);
+        claimed.map_err(|_| refused(Why::Busy))?;
+        let auto = flags.contains(OpFlags::AUTO);
+        rec.begin(
+            target,
+            if auto {
+                Release::Auto
+            } else {
+                Release::ByControl
+            },
+        );
+        Ok(CpuOp { cpu, stamp })
+    }
+
+    /// Takes over the operation on `cpu` that was abandoned or that stopped as STUCK.
+    ///
+    /// # Errors
+    /// [`Why::NoSuchCpu`], [`Why::NothingToResume`]; nothing changed.
+    pub fn resume(&self, cpu: CpuId) -> Result<CpuOp, OpError> {
+        let hp = self.hp;
+        let rec = hp
+            .record(cpu)
+            .ok_or(OpError::refused(cpu, Why::NoSuchCpu))?;
+        if rec.phase() == Phase::Idle {
+            return Err(OpError::refused(cpu, Why::NothingToResume));
+        }
+        let stamp = hp.storage.lock.next_stamp();
+        // Acquire: as in `op`; the stamp replaced may be of a CPU that stopped in the middle.
+        rec.owner.swap(stamp, Ordering::Acquire);
+        rec.rearm();
+        Ok(CpuOp { cpu, stamp })
+    }
+}
+
+impl CpuOp {
+    /// Returns the CPU it moves.
+    pub const fn cpu(&self) -> CpuId {
+        self.cpu
+    }
+
+    /// Goes as far as it can without waiting.
+    ///
+    /// Context: any available CPU, holding the guard; steps of PREPARE run here.
+    pub fn poll<P: Platform, T: Trace>(
+        &mut self,
+        guard: &WriteGuard<'_, '_, P, T>,
+    ) -> Poll<Result<(), OpError>> {
+        let hp = guard.hp;
+        let stale = Err(OpError::refused(self.cpu, Why::Stale));
+        let Some(rec) = hp.record(self.cpu) else {
+            return Poll::Ready(stale);
+        };
+        if rec.owner.load(Ordering::Relaxed) != self.stamp {
+            return Poll::Ready(stale);
+        }
+        loop {
+            match hp.advance(self.cpu, rec) {
+                Advance::Turned => {}
+                Advance::Pending => return Poll::Pending,
+                ended @ (Advance::Reached | Advance::Ended | Advance::Stuck) => {
+                    hp.close(rec, ended);
+                    let failed = hp.failure(self.cpu, rec);
+                    return Poll::Ready(failed.map_or(Ok(()), |f| Err(OpError::Failed(f))));
+                }
+            }
+        }
+    }
+
+    /// Returns until when a pending poll waits at most, in the platform's time.
+    pub fn deadline<P: Platform, T: Trace>(&self, guard: &WriteGuard<'_, '_, P, T>) -> u64 {
+        guard
+            .hp
+            .record(self.cpu)
+            .map_or(0, |rec| rec.deadline.get())
+    }
+}
+
+impl<P: Platform, T: Trace> Cpuhp<'_, P, T> {
+    /// Whether `cpu` may be driven to `target` now.
+    fn check_move(&self, cpu: CpuId, rec: &Record, target: StateId) -> Result<(), Why> {
+        let (state, tag) = (rec.state(), rec.edges.peek().tag());
+        if !self.table().is_target(target) {
+            return Err(Why::BadTarget);
+        }
+        if rec.owner.load(Ordering::Relaxed) != 0 {
+            return Err(Why::Busy);
+        }
+        if target == state {
+            return Ok(());
+        }
+        if target > state && !self.refresh_present(cpu) {
+            return Err(Why::NotPresent);
+        }
+        let leaves = target < self.table().online() && self.online().contains(cpu);
+        if leaves && !self.online().iter().any(|other| other != cpu) {
+            return Err(Why::LastCpu);
+        }
+        if cpu == self.platform().this_cpu() {
+            return Err(Why::OnSelf);
+        }
+        let runs = matches!(tag, Tag::Alive | Tag::Go | Tag::Up);
+        if runs && target < self.leave_below(tag) && !self.platform().can_off(cpu) {
+            return Err(Why::NotSupported);
+        }
+        Ok(())
+    }
+
+    /// Returns the state below which a running CPU has to be stopped.
+    fn leave_below(&self, tag: Tag) -> StateId {
+        if tag == Tag::Alive {
+            self.table().kick()
+        } else {
+            self.table().ap_idle()
+        }
+    }
+
+    /// Copies the platform's word on whether `cpu` is there into the mask, and returns it.
+    pub(crate) fn refresh_present(&self, cpu: CpuId) -> bool {
+        let there = self.platform().present(cpu);
+        if there {
+            self.storage.mask(Kind::Present).insert(cpu);
+        } else {
+            self.storage.mask(Kind::Present).remove(cpu);
+        }
+        there
+    }
+
+    /// Gives the record back at the end of an operation. A stuck one can be resumed.
+    pub(crate) fn close(&self, rec: &Record, ended: Advance) {
+        if ended != Advance::Stuck {
+            rec.end();
+        }
+        // Release: pairs with the next claim.
+        rec.owner.store(0, Ordering::Release);
+    }
+
+    /// Reads the failure of the last operation from its record.
+    pub(crate) fn failure(&self, cpu: CpuId, rec: &Record) -> Option<Failure> {
+        let table = self.table();
+        let step = |(at, err)| StepFailure {
+            at,
+            name: table.name(at),
+            err,
+        };
+        let first = rec.first.get().map(step)?;
+        let code = rec.kick_code.get().cast_signed();
+        let in_flight = match rec.edges.peek().tag() {
+            Tag::Go | Tag::Die | Tag::Gone => true,
+            Tag::Up => rec.edges.has_request(),
+            Tag::Dead | Tag::Kicked | Tag::Alive | Tag::Cancelled | Tag::Parked => false,
+        };
+        let left = if in_flight { Left::InFlight } else { Left::At };
+        Some(Failure {
+            cpu,
+            first,
+            rollback: rec.second.get().map(step),
+            kick: first
+                .err
+                .as_kick()
+                .map(|kind| KickError::with_code(kind, code)),
+            left: left(rec.state()),
+        })
+    }
+}

@@ -1,0 +1,213 @@
+//! The words of one operation in the record: its phase, its deadline and its failures.
+//!
+//! Owned by whoever holds the record's owner stamp. An operation lives here and not in its handle,
+//! so that anybody can take an abandoned one over.
+
+use crate::decide::Meet;
+use crate::error::StepError;
+use crate::handshake::Release;
+use crate::record::{Fault, Record};
+use crate::step::StateId;
+
+/// Which way an operation goes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Phase {
+    /// There is none.
+    Idle,
+    /// To its target.
+    Forward,
+    /// Back to its origin, after a failure.
+    Back,
+}
+
+/// What an armed deadline bounds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u32)]
+pub(crate) enum Awaited {
+    /// From kick to alive.
+    Arrival = 1,
+    /// One step, or one answer: armed anew whenever the state moves.
+    Step = 2,
+    /// From the order to die until it is confirmed.
+    Death = 3,
+}
+
+const FORWARD: u32 = 1;
+const BACK: u32 = 2;
+const PHASE: u32 = 0xf;
+const AWAITED: u32 = 0xf0;
+const AUTO: u32 = 1 << 8;
+const MEET: u32 = 1 << 9;
+/// The unanswered, or just answered, request is of this operation.
+const POSTED: u32 = 1 << 10;
+/// This operation gave the CPU up because it was asked to, not because it was late.
+const CALLED_OFF: u32 = 1 << 11;
+/// Part of a teardown of many CPUs: going down to `AP_IDLE` already means leaving.
+const LEAVING: u32 = 1 << 12;
+const SEEN_SHIFT: u32 = 16;
+
+/// Bit of the `kicked` word: the outcome of the kick has not been told yet.
+const KICK_OPEN: u32 = 1 << 16;
+
+impl Record {
+    /// Begins an operation from the present state.
+    pub(crate) fn begin(&self, target: StateId, release: Release) {
+        let auto = if release == Release::Auto { AUTO } else { 0 };
+        self.phase.set(FORWARD | auto);
+        self.target.set_state(target);
+        self.origin.set_state(self.state());
+        self.clear_failures();
+    }
+
+    /// Sends a running operation on to another target; origin and failures stay.
+    pub(crate) fn retarget(&self, target: StateId, meet: Meet) {
+        let meet = if meet == Meet::Yes { MEET } else { 0 };
+        self.phase
+            .set(self.phase.get() & (PHASE | AUTO | POSTED | CALLED_OFF | LEAVING) | meet);
+        self.target.set_state(target);
+    }
+
+    /// Ends it: the target is where the CPU is.
+    pub(crate) fn end(&self) {
+        self.phase.set(0);
+        self.target.set_state(self.state());
+    }
+
+    /// Prepares an operation that stopped as STUCK, or was abandoned, for going on.
+    pub(crate) fn rearm(&self) {
+        self.disarm();
+        for fault in [&self.first, &self.second] {
+            if StepError::from_word(fault.err.get()) == Some(StepError::STUCK) {
+                fault.clear();
+            }
+        }
+    }
+
+    pub(crate) fn phase(&self) -> Phase {
+        match self.phase.get() & PHASE {
+            FORWARD => Phase::Forward,
+            BACK => Phase::Back,
+            _ => Phase::Idle,
+        }
+    }
+
+    /// Returns where the operation wants the CPU now.
+    pub(crate) fn goal(&self) -> StateId {
+        match self.phase() {
+            Phase::Back => self.origin.state(),
+            Phase::Forward | Phase::Idle => self.target.state(),
+        }
+    }
+
+    /// Turns the operation round.
+    pub(crate) fn turn_back(&self) {
+        self.phase
+            .set(self.phase.get() & !(PHASE | AWAITED | AUTO | MEET | LEAVING) | BACK);
+    }
+
+    pub(crate) fn release_mode(&self) -> Release {
+        if self.phase.get() & AUTO != 0 {
+            Release::Auto
+        } else {
+            Release::ByControl
+        }
+    }
+
+    pub(crate) fn meet(&self) -> Meet {
+        if self.phase.get() & MEET != 0 {
+            Meet::Yes
+        } else {
+            Meet::No
+        }
+    }
+
+    pub(crate) fn is_posted(&self) -> bool {
+        self.phase.get() & POSTED != 0
+    }
+
+    pub(crate) fn set_posted(&self) {
+        self.phase.set(self.phase.get() & !AWAITED | POSTED);
+    }
+
+    pub(crate) fn clear_posted(&self) {
+        self.phase.set(self.phase.get() & !(AWAITED | POSTED));
+    }
+
+    pub(crate) fn is_leaving(&self) -> bool {
+        self.phase.get() & LEAVING != 0
+    }
+
+    pub(crate) fn set_leaving(&self) {
+        self.phase.set(self.phase.get() | LEAVING);
+    }
+
+    pub(crate) fn is_called_off(&self) -> bool {
+        self.phase.get() & CALLED_OFF != 0
+    }
+
+    pub(crate) fn set_called_off(&self) {
+        self.phase.set(self.phase.get() & !AWAITED | CALLED_OFF);
+    }
+
+    // ---- deadline
+
+    /// Forgets the deadline: something happened.
+    pub(crate) fn disarm(&self) {
+        self.phase.set(self.phase.get() & !AWAITED);
+    }
+
+    /// Whether the deadline runs for this, with nothing having moved since it was armed.
+    pub(crate) fn is_armed(&self, what: Awaited) -> bool {
+        let word = self.phase.get();
+        let same = word & AWAITED == (what as u32) << 4;
+        same && (what != Awaited::Step || word >> SEEN_SHIFT == u32::from(self.state().get()))
+    }
+
+    /// Arms the deadline.
+    pub(crate) fn arm(&self, what: Awaited, deadline: u64) {
+        let word = self.phase.get() & !AWAITED & ((1 << SEEN_SHIFT) - 1);
+        let seen = u32::from(self.state().get()) << SEEN_SHIFT;
+        self.phase.set(word | (what as u32) << 4 | seen);
+        self.deadline.set(deadline);
+    }
+
+    // ---- failures
+
+    pub(crate) fn clear_failures(&self) {
+        self.first.clear();
+        self.second.clear();
+        self.kick_code.set(0);
+    }
+
+    // ---- kick accounting
+
+    /// Notes a hardware kick of this epoch; its outcome is open.
+    pub(crate) fn open_kick(&self, epoch: u16) {
+        self.kicked.set(u32::from(epoch) | KICK_OPEN);
+    }
+
+    /// Takes the open outcome: `true` once per kick.
+    pub(crate) fn take_open_kick(&self) -> bool {
+        let word = self.kicked.get();
+        if word & KICK_OPEN != 0 {
+            self.kicked.set(word & !KICK_OPEN);
+        }
+        word & KICK_OPEN != 0
+    }
+
+    /// Returns the epoch of the last hardware kick.
+    pub(crate) fn kicked_epoch(&self) -> u32 {
+        self.kicked.get() & 0xffff
+    }
+}
+
+impl Fault {
+    pub(crate) fn set(&self, at: StateId, err: StepError) {
+        self.at.set_state(at);
+        self.err.set(StepError::to_word(Some(err)));
+    }
+
+    pub(crate) fn get(&self) -> Option<(StateId, StepError)> {
+        StepError::from_word(self.err.get()).map(|err| (self.at.state(), err))
+    }
+}

@@ -1,0 +1,402 @@
+//! The table: every state in its one order, laid out at compile time by [`states!`].
+//!
+//! Owns the numbering, the sections and the runs of PARALLEL and other steps. The walk iterates its
+//! rows; operations ask it where a section ends. Which CPU runs a step follows from the section it
+//! was declared in.
+
+use crate::step::{Direction, Half, StartStep, StateId, Step};
+
+/// Highest number a state may have.
+const LAST_NUMBER: usize = 0x7ffe;
+
+/// A range of states that are laid out now and registered while the kernel runs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct DynRange {
+    first: StateId,
+    len: u16,
+    slot: u16,
+}
+
+impl DynRange {
+    /// Lays out `len` states from `first` on, whose slots begin at `slot`.
+    #[doc(hidden)]
+    pub const fn new(first: StateId, len: u16, slot: u16) -> Self {
+        Self { first, len, slot }
+    }
+
+    /// Returns the first state of the range.
+    pub const fn first(self) -> StateId {
+        self.first
+    }
+
+    /// Returns how many states it has: an exact count.
+    pub const fn capacity(self) -> u16 {
+        self.len
+    }
+}
+
+/// What a table is made of; filled in by [`states!`].
+#[doc(hidden)]
+#[derive(Clone, Copy, Debug)]
+pub struct Sections {
+    pub prepare: &'static [Step],
+    pub prepare_dynamic: u16,
+    pub parallel_dynamic: u16,
+    pub starting: &'static [StartStep],
+    pub online: &'static [Step],
+    pub online_dynamic: u16,
+    pub late: &'static [Step],
+}
+
+/// A row of static steps with consecutive numbers.
+#[derive(Debug)]
+pub(crate) struct Row<S: 'static> {
+    /// Number of the first step, or of the state above if the row is empty.
+    pub(crate) first: u16,
+    pub(crate) steps: &'static [S],
+}
+
+impl<S> Row<S> {
+    const fn new(first: u16, steps: &'static [S]) -> Self {
+        Self { first, steps }
+    }
+
+    /// Returns the number one past the last step. The numbering check keeps it in range.
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "`Table::new` checks every number"
+    )]
+    pub(crate) const fn end(&self) -> u16 {
+        self.first + self.steps.len() as u16
+    }
+
+    pub(crate) fn get(&self, at: StateId) -> Option<&'static S> {
+        self.steps
+            .get(usize::from(at.get().checked_sub(self.first)?))
+    }
+}
+
+/// Whether a run of states may be walked by several CPUs at once.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Mode {
+    /// All at once.
+    Together,
+    /// One CPU after the other, in index order.
+    OneByOne,
+}
+
+/// One ordered list of states, the only source of order.
+///
+/// Built-in states without callbacks: `OFFLINE` (0), `KICK` (the CPU has been asked to start),
+/// `AP_IDLE` (STARTING is done, the CPU is available), `ONLINE` (the last).
+#[derive(Debug)]
+pub struct Table {
+    pub(crate) prepare: Row<Step>,
+    pub(crate) starting: Row<StartStep>,
+    pub(crate) online: Row<Step>,
+    pub(crate) late: Row<Step>,
+    kick: StateId,
+    ap_idle: StateId,
+    last: StateId,
+    slots: u16,
+}
+
+impl Table {
+    /// Lays the sections out. Used by [`states!`], at compile time.
+    #[doc(hidden)]
+    #[expect(clippy::cast_possible_truncation, reason = "the sum is checked first")]
+    pub const fn new(s: Sections) -> Self {
+        let dynamic = s.prepare_dynamic as usize + s.parallel_dynamic as usize;
+        let states = s.prepare.len() + dynamic + s.starting.len() + s.online.len();
+        let states = states + s.online_dynamic as usize + s.late.len() + 3;
+        assert!(states <= LAST_NUMBER, "a table has at most 0x7ffe states");
+        check_names(s.prepare);
+        check_start_names(s.starting);
+        check_names(s.online);
+        check_names(s.late);
+        let prepare = Row::new(1, s.prepare);
+        let kick = prepare.end() + dynamic as u16;
+        let starting = Row::new(kick + 1, s.starting);
+        let ap_idle = starting.end();
+        let online = Row::new(ap_idle + 1, s.online);
+        let late = Row::new(online.end() + s.online_dynamic, s.late);
+        let last = StateId::new(late.end());
+        Self {
+            prepare,
+            starting,
+            online,
+            late,
+            kick: StateId::new(kick),
+            ap_idle: StateId::new(ap_idle),
+            last,
+            slots: (dynamic as u16) + s.online_dynamic,
+        }
+    }
+
+    /// Returns the built-in state `KICK`: PREPARE is up and the CPU has been asked to start.
+    pub const fn kick(&self) -> StateId {
+        self.kick
+    }
+
+    /// Returns the built-in state `AP_IDLE`: STARTING is up, the CPU is available.
+    pub const fn ap_idle(&self) -> StateId {
+        self.ap_idle
+    }
+
+    /// Returns the built-in state `ONLINE`, the last one.
+    pub const fn online(&self) -> StateId {
+        self.last
+    }
+
+    /// Returns how many dynamic states the table has room for.
+    pub const fn dynamic_states(&self) -> usize {
+        self.slots as usize
+    }
+
+    /// Returns the name of a state, or an empty name for a dynamic state that nobody registered
+    /// and for a number beyond the table.
+    pub fn name(&self, at: StateId) -> &'static str {
+        if at == StateId::OFFLINE {
+            "offline"
+        } else if at == self.kick {
+            "kick"
+        } else if at == self.ap_idle {
+            "ap-idle"
+        } else if at == self.last {
+            "online"
+        } else if let Some(step) = self.starting.get(at) {
+            step.name()
+        } else {
+            let step = self.prepare.get(at).or_else(|| self.online.get(at));
+            step.or_else(|| self.late.get(at)).map_or("", Half::name)
+        }
+    }
+
+    /// Returns the state with this name.
+    pub fn find(&self, name: &str) -> Option<StateId> {
+        let named = |number: &u16| !name.is_empty() && self.name(StateId::new(*number)) == name;
+        (0..=self.last.get()).find(named).map(StateId::new)
+    }
+
+    /// Whether a CPU can rest at `at`: anywhere but strictly inside STARTING and above `ONLINE`.
+    pub fn is_target(&self, at: StateId) -> bool {
+        at <= self.last && (at <= self.kick || at >= self.ap_idle)
+    }
+
+    /// Whether running the `dir` half of this state on one CPU at a time is required.
+    fn breaks_run(&self, at: StateId, dir: Direction) -> bool {
+        if let Some(step) = self.starting.get(at) {
+            return step.breaks_run(dir);
+        }
+        let step = self.prepare.get(at).or_else(|| self.online.get(at));
+        step.or_else(|| self.late.get(at))
+            .is_some_and(|step| step.breaks_run(dir))
+    }
+
+    /// Whether all of STARTING may run on several CPUs at once.
+    pub(crate) fn starting_mode(&self, dir: Direction) -> Mode {
+        let breaks = self.starting.steps.iter().any(|step| step.breaks_run(dir));
+        if breaks {
+            Mode::OneByOne
+        } else {
+            Mode::Together
+        }
+    }
+
+    /// Returns the state up to which a kicked AP may walk by itself: the parallel run after `KICK`.
+    pub(crate) fn par_limit(&self) -> StateId {
+        match self.starting_mode(Direction::Up) {
+            Mode::OneByOne => self.kick,
+            Mode::Together => match self.run_up(self.ap_idle) {
+                (end, Mode::Together) => end,
+                (_, Mode::OneByOne) => self.ap_idle,
+            },
+        }
+    }
+
+    /// Returns where the run that begins above `from` ends, and how it is walked upwards.
+    ///
+    /// `from` is at `AP_IDLE` or above and below `ONLINE`.
+    pub(crate) fn run_up(&self, from: StateId) -> (StateId, Mode) {
+        let mode = self.mode(from.above(), Direction::Up);
+        let mut end = from.above();
+        while end < self.last && self.mode(end.above(), Direction::Up) == mode {
+            end = end.above();
+        }
+        (end, mode)
+    }
+
+    /// Returns where the run that begins at `from` ends, and how it is walked downwards.
+    ///
+    /// `from` is above `AP_IDLE`; so is every state of the run.
+    pub(crate) fn run_down(&self, from: StateId) -> (StateId, Mode) {
+        let mode = self.mode(from, Direction::Down);
+        let mut end = from.below();
+        while end > self.ap_idle && self.mode(end, Direction::Down) == mode {
+            end = end.below();
+        }
+        (end, mode)
+    }
+
+    fn mode(&self, at: StateId, dir: Direction) -> Mode {
+        if self.breaks_run(at, dir) {
+            Mode::OneByOne
+        } else {
+            Mode::Together
+        }
+    }
+}
+
+const fn check_names(steps: &[Step]) {
+    let mut at = 0;
+    while at < steps.len() {
+        check_name(steps[at].const_name());
+        at += 1;
+    }
+}
+
+const fn check_start_names(steps: &[StartStep]) {
+    let mut at = 0;
+    while at < steps.len() {
+        check_name(steps[at].const_name());
+        at += 1;
+    }
+}
+
+/// A name is not empty and does not end like a direction of the control interface.
+const fn check_name(name: &str) {
+    assert!(!name.is_empty(), "a state has a name");
+    let text = name.as_bytes();
+    assert!(
+        !ends_with(text, b":up"),
+        "the name of a state must not end in `:up`"
+    );
+    assert!(
+        !ends_with(text, b":down"),
+        "the name of a state must not end in `:down`"
+    );
+}
+
+const fn ends_with(text: &[u8], tail: &[u8]) -> bool {
+    if text.len() < tail.len() {
+        return false;
+    }
+    let mut at = 0;
+    while at < tail.len() {
+        if text[text.len() - tail.len() + at] != tail[at] {
+            return false;
+        }
+        at += 1;
+    }
+    true
+}
+
+/// Declares the states of a kernel: a module with a constant per state and the `TABLE`.
+///
+/// Order of declaration is order of execution. `dynamic[n]`, `parallel_dynamic[n]` and `late { }`
+/// may be left out. The module begins with `use super::*`, so the expressions see what surrounds the
+/// macro, which therefore stands at module level and not inside a function. A state hides an equal
+/// name of that module.
+///
+/// ```
+/// use cpuhp_core::{Ctx, StartStep, Step, StepResult, states};
+/// fn alloc(_: &Ctx<'_>) -> StepResult { Ok(()) }
+/// fn free(_: &Ctx<'_>) -> StepResult { Ok(()) }
+/// states! {
+///     /// The states of this kernel.
+///     pub mod hp {
+///         prepare  { PERCPU = Step::new("percpu:prepare").up(alloc).down(free); }
+///                  dynamic[4] parallel_dynamic[2]
+///         starting { TIMER = StartStep::new("timer:starting").parallel(); }
+///         online   { SCHED = Step::new("sched:online").parallel(); }
+///                  dynamic[8] late { ACTIVE = Step::new("sched:active"); }
+///     }
+/// }
+/// # fn main() {
+/// assert_eq!(hp::PERCPU.get(), 1);
+/// assert_eq!(hp::KICK.get(), 8);
+/// assert_eq!(hp::TABLE.name(hp::ACTIVE), "sched:active");
+/// assert_eq!(hp::NDYN, 14);
+/// # }
+/// ```
+///
+/// A name that reads like a direction, or is empty, does not compile:
+/// ```compile_fail,E0080
+/// use cpuhp_core::{Step, states};
+/// states! { mod hp { prepare { A = Step::new("a:up"); } starting {} online {} } }
+/// # fn main() { let _ = &hp::TABLE; }
+/// ```
+#[macro_export]
+macro_rules! states {
+    (
+        $(#[$meta:meta])* $vis:vis mod $name:ident {
+            prepare { $($(#[$pm:meta])* $p:ident = $pe:expr;)* }
+                $(dynamic[$pd:expr])? $(parallel_dynamic[$pp:expr])?
+            starting { $($(#[$sm:meta])* $s:ident = $se:expr;)* }
+            online { $($(#[$om:meta])* $o:ident = $oe:expr;)* }
+                $(dynamic[$od:expr])? $(late { $($(#[$lm:meta])* $l:ident = $le:expr;)* })?
+        }
+    ) => {
+        $(#[$meta])*
+        #[allow(dead_code, missing_docs, reason = "a kernel need not name every state")]
+        $vis mod $name {
+            #[allow(unused_imports, clippy::wildcard_imports, reason = "the expressions may use it")]
+            use super::*;
+
+            #[allow(non_camel_case_types, clippy::upper_case_acronyms, reason = "state names")]
+            mod __index {
+                pub(super) enum Prepare { $($p,)* __End }
+                pub(super) enum Starting { $($s,)* __End }
+                pub(super) enum Online { $($o,)* __End }
+                pub(super) enum Late { $($($l,)*)? __End }
+            }
+
+            /// PREPARE states that are registered while the kernel runs.
+            pub const PREPARE_DYN: $crate::DynRange = $crate::DynRange::new(
+                $crate::StateId::new(1 + __index::Prepare::__End as u16), 0 $(+ $pd)?, 0);
+            /// The same for steps that are prepared for all CPUs before the first is kicked.
+            pub const PARALLEL_DYN: $crate::DynRange = $crate::DynRange::new(
+                $crate::StateId::new(PREPARE_DYN.first().get() + PREPARE_DYN.capacity()),
+                0 $(+ $pp)?, PREPARE_DYN.capacity());
+            /// ONLINE states that are registered while the kernel runs.
+            pub const ONLINE_DYN: $crate::DynRange = $crate::DynRange::new(
+                $crate::StateId::new(AP_IDLE.get() + 1 + __index::Online::__End as u16),
+                0 $(+ $od)?, PREPARE_DYN.capacity() + PARALLEL_DYN.capacity());
+            /// How many dynamic states there are: the `DYN` of [`Store`]($crate::Store).
+            pub const NDYN: usize = PREPARE_DYN.capacity() as usize
+                + PARALLEL_DYN.capacity() as usize + ONLINE_DYN.capacity() as usize;
+
+            /// The CPU is off.
+            pub const OFFLINE: $crate::StateId = $crate::StateId::OFFLINE;
+            /// The CPU has been asked to start.
+            pub const KICK: $crate::StateId = $crate::StateId::new(
+                PARALLEL_DYN.first().get() + PARALLEL_DYN.capacity());
+            /// STARTING is done, the CPU is available.
+            pub const AP_IDLE: $crate::StateId =
+                $crate::StateId::new(KICK.get() + 1 + __index::Starting::__End as u16);
+            /// Everything is up.
+            pub const ONLINE: $crate::StateId = $crate::StateId::new(ONLINE_DYN.first().get()
+                + ONLINE_DYN.capacity() + __index::Late::__End as u16);
+
+            $($(#[$pm])* pub const $p: $crate::StateId =
+                $crate::StateId::new(1 + __index::Prepare::$p as u16);)*
+            $($(#[$sm])* pub const $s: $crate::StateId =
+                $crate::StateId::new(KICK.get() + 1 + __index::Starting::$s as u16);)*
+            $($(#[$om])* pub const $o: $crate::StateId =
+                $crate::StateId::new(AP_IDLE.get() + 1 + __index::Online::$o as u16);)*
+            $($($(#[$lm])* pub const $l: $crate::StateId = $crate::StateId::new(
+                ONLINE_DYN.first().get() + ONLINE_DYN.capacity() + __index::Late::$l as u16);)*)?
+
+            /// The states in their order.
+            pub static TABLE: $crate::Table = $crate::Table::new($crate::Sections {
+                prepare: &[$($pe),*],
+                prepare_dynamic: PREPARE_DYN.capacity(),
+                parallel_dynamic: PARALLEL_DYN.capacity(),
+                starting: &[$($se),*],
+                online: &[$($oe),*],
+                online_dynamic: ONLINE_DYN.capacity(),
+                late: &[$($($le),*)?],
+            });
+        }
+    };
+}
