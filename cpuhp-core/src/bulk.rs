@@ -114,9 +114,11 @@ impl<P: Platform, T: Trace> WriteGuard<'_, '_, P, T> {
     /// Context: any available CPU.
     ///
     /// # Errors
-    /// [`Why::Busy`] while another bulk operation runs under this guard; nothing changed.
+    /// [`Why::NoSuchCpu`] if a CPU beyond the records is named, [`Why::Busy`] while another bulk
+    /// operation runs under this guard; nothing changed.
     pub fn bring_up(&self, which: Which<'_>) -> Result<BulkOp, OpError> {
         let hp = self.hp;
+        hp.check_range(which)?;
         let mut op = self.begin_bulk(Direction::Up)?;
         let caller = hp.platform().this_cpu();
         for cpu in hp.all_cpus() {
@@ -132,10 +134,11 @@ impl<P: Platform, T: Trace> WriteGuard<'_, '_, P, T> {
     /// Context: any available CPU.
     ///
     /// # Errors
-    /// [`Why::LastCpu`], [`Why::OnSelf`], [`Why::NotSupported`], naming the CPU; [`Why::Busy`] as in
-    /// [`Self::bring_up`]. Nothing changed.
+    /// [`Why::LastCpu`], [`Why::OnSelf`], [`Why::NotSupported`], naming the CPU; [`Why::NoSuchCpu`] and
+    /// [`Why::Busy`] as in [`Self::bring_up`]. Nothing changed.
     pub fn take_down(&self, which: Which<'_>) -> Result<BulkOp, OpError> {
         let hp = self.hp;
+        hp.check_range(which)?;
         hp.check_take_down(which)?;
         let mut op = self.begin_bulk(Direction::Down)?;
         let caller = hp.platform().this_cpu();
@@ -181,6 +184,14 @@ impl<P: Platform, T: Trace> Cpuhp<'_, P, T> {
     fn all_cpus(&self) -> impl Iterator<Item = CpuId> + use<P, T> {
         // The number of records fits: `Storage` checks it.
         (0..u32::try_from(self.cpus()).unwrap_or(u32::MAX)).map(CpuId::new)
+    }
+
+    fn check_range(&self, which: Which<'_>) -> Result<(), OpError> {
+        let beyond = match which {
+            Which::All => None,
+            Which::Only(mask) => mask.iter().find(|cpu| cpu.index() >= self.cpus()),
+        };
+        beyond.map_or(Ok(()), |cpu| Err(OpError::refused(cpu, Why::NoSuchCpu)))
     }
 
     /// Evaluates every guard before anything moves, on the online CPUs without the whole batch.

@@ -8,7 +8,7 @@ use crate::decide::{Action, Mailbox, Seen, decide};
 use crate::error::StepError;
 use crate::handshake::{Order, Release, Request, Tag, Word};
 use crate::hotplug::{Cpuhp, Section};
-use crate::phase::{Awaited, Phase};
+use crate::phase::{Awaited, Bounds, Phase};
 use crate::platform::{Confirm, KickOutcome, Platform};
 use crate::record::Record;
 use crate::step::{Direction, Rollback, StateId};
@@ -38,15 +38,15 @@ enum Next {
 
 impl<P: Platform, T: Trace> Cpuhp<'_, P, T> {
     /// Looks, decides and acts, until there is something to wait for or an end.
-    pub(crate) fn advance(&self, cpu: CpuId, rec: &Record) -> Advance {
+    pub(crate) fn advance(&self, cpu: CpuId, rec: &Record, bounds: Bounds) -> Advance {
         loop {
-            if let Next::Stop(advance) = self.advance_once(cpu, rec) {
+            if let Next::Stop(advance) = self.advance_once(cpu, rec, bounds) {
                 return advance;
             }
         }
     }
 
-    fn advance_once(&self, cpu: CpuId, rec: &Record) -> Next {
+    fn advance_once(&self, cpu: CpuId, rec: &Record, bounds: Bounds) -> Next {
         // The word first, the state second: a CPU in flight owns its state.
         let word = rec.edges.look();
         self.tell_arrival(cpu, rec, word.tag());
@@ -59,19 +59,19 @@ impl<P: Platform, T: Trace> Cpuhp<'_, P, T> {
         } else {
             Mailbox::Empty
         };
-        let (state, goal) = (rec.state(), rec.goal());
+        let (state, goal) = (rec.state(), rec.goal(bounds));
         let seen = Seen {
             tag: word.tag(),
             state,
             goal,
             mailbox,
-            meet: rec.meet(),
+            meet: bounds.meet,
         };
         match decide(self.table(), seen) {
             Action::Finish if rec.phase() == Phase::Back => Next::Stop(Advance::Ended),
             Action::Finish => Next::Stop(Advance::Reached),
             Action::Prepare(dir, goal) => self.prepare(cpu, rec, word, dir, goal),
-            Action::Start => self.start(cpu, rec, word),
+            Action::Start => self.start(cpu, rec, word, goal),
             Action::Cancel => {
                 if self.cancel(cpu, rec, word) {
                     rec.set_called_off();
@@ -132,26 +132,21 @@ impl<P: Platform, T: Trace> Cpuhp<'_, P, T> {
     }
 
     /// Kicks a dead CPU, wakes a parked one, takes a cancelled one back.
-    fn start(&self, cpu: CpuId, rec: &Record, word: Word) -> Next {
+    fn start(&self, cpu: CpuId, rec: &Record, word: Word, goal: StateId) -> Next {
         let rests = word.tag() != Tag::Dead;
         if rests && self.platform().confirm(cpu) == Confirm::Off {
             return self.bury(cpu, rec, word);
         }
-        let release = rec.release_mode();
-        if release == Release::Auto && rec.goal() >= self.table().ap_idle() {
-            let limit = self.table().par_limit().min(rec.goal());
-            if limit > self.table().ap_idle() {
-                rec.edges.post(Request::up(limit));
-                rec.set_posted();
-            }
+        let (idle, limit) = (self.table().ap_idle(), self.table().par_limit().min(goal));
+        let auto = rec.release_mode() == Release::Auto && limit >= idle;
+        if auto && limit > idle {
+            rec.edges.post(Request::up(limit));
+            rec.set_posted();
         }
         rec.set_state(self.table().kick());
-        let epoch = word.epoch().wrapping_add(1);
         if !rests {
-            rec.open_kick(epoch);
+            rec.open_kick(word.epoch().wrapping_add(1));
         }
-        let auto = release == Release::Auto && self.table().par_limit() >= self.table().ap_idle();
-        let auto = auto && rec.goal() >= self.table().ap_idle();
         let release = if auto {
             Release::Auto
         } else {
@@ -335,9 +330,11 @@ impl<P: Platform, T: Trace> Cpuhp<'_, P, T> {
 
     /// Stops without undoing anything: whoever comes next goes on from here.
     fn stuck(&self, rec: &Record) -> Next {
-        let at = match rec.goal() < rec.state() {
-            true => rec.state(),
-            false => rec.state().above(),
+        let state = rec.state();
+        let at = if rec.goal(Bounds::NONE) < state {
+            state
+        } else {
+            state.above()
         };
         let fault = if rec.first.get().is_none() {
             &rec.first

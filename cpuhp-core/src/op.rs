@@ -13,7 +13,7 @@ use crate::handshake::{Release, Tag};
 use crate::hotplug::Cpuhp;
 use crate::lock::WriteGuard;
 use crate::mask::Kind;
-use crate::phase::Phase;
+use crate::phase::{Bounds, Phase};
 use crate::platform::Platform;
 use crate::record::Record;
 use crate::step::StateId;
@@ -119,7 +119,7 @@ impl CpuOp {
             return Poll::Ready(stale);
         }
         loop {
-            match hp.advance(self.cpu, rec) {
+            match hp.advance(self.cpu, rec, Bounds::NONE) {
                 Advance::Turned => {}
                 Advance::Pending => return Poll::Pending,
                 ended @ (Advance::Reached | Advance::Ended | Advance::Stuck) => {

@@ -32,18 +32,34 @@ pub(crate) enum Awaited {
     Death = 3,
 }
 
+/// How far an operation may go for now: the stage of a bulk operation.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Bounds {
+    pub(crate) floor: StateId,
+    pub(crate) ceiling: StateId,
+    pub(crate) meet: Meet,
+}
+
+impl Bounds {
+    /// As far as the target.
+    pub(crate) const NONE: Self = Self {
+        floor: StateId::OFFLINE,
+        ceiling: StateId::new(u16::MAX),
+        meet: Meet::No,
+    };
+}
+
 const FORWARD: u32 = 1;
 const BACK: u32 = 2;
 const PHASE: u32 = 0xf;
 const AWAITED: u32 = 0xf0;
 const AUTO: u32 = 1 << 8;
-const MEET: u32 = 1 << 9;
 /// The unanswered, or just answered, request is of this operation.
-const POSTED: u32 = 1 << 10;
+const POSTED: u32 = 1 << 9;
 /// This operation gave the CPU up because it was asked to, not because it was late.
-const CALLED_OFF: u32 = 1 << 11;
+const CALLED_OFF: u32 = 1 << 10;
 /// Part of a teardown of many CPUs: going down to `AP_IDLE` already means leaving.
-const LEAVING: u32 = 1 << 12;
+const LEAVING: u32 = 1 << 11;
 const SEEN_SHIFT: u32 = 16;
 
 /// Bit of the `kicked` word: the outcome of the kick has not been told yet.
@@ -57,14 +73,6 @@ impl Record {
         self.target.set_state(target);
         self.origin.set_state(self.state());
         self.clear_failures();
-    }
-
-    /// Sends a running operation on to another target; origin and failures stay.
-    pub(crate) fn retarget(&self, target: StateId, meet: Meet) {
-        let meet = if meet == Meet::Yes { MEET } else { 0 };
-        self.phase
-            .set(self.phase.get() & (PHASE | AUTO | POSTED | CALLED_OFF | LEAVING) | meet);
-        self.target.set_state(target);
     }
 
     /// Ends it: the target is where the CPU is.
@@ -91,18 +99,20 @@ impl Record {
         }
     }
 
-    /// Returns where the operation wants the CPU now.
-    pub(crate) fn goal(&self) -> StateId {
+    /// Returns where the operation wants the CPU now: its target within `bounds`, or its origin.
+    pub(crate) fn goal(&self, bounds: Bounds) -> StateId {
         match self.phase() {
             Phase::Back => self.origin.state(),
-            Phase::Forward | Phase::Idle => self.target.state(),
+            Phase::Forward | Phase::Idle => {
+                self.target.state().max(bounds.floor).min(bounds.ceiling)
+            }
         }
     }
 
     /// Turns the operation round.
     pub(crate) fn turn_back(&self) {
         self.phase
-            .set(self.phase.get() & !(PHASE | AWAITED | AUTO | MEET | LEAVING) | BACK);
+            .set(self.phase.get() & !(PHASE | AWAITED | AUTO | LEAVING) | BACK);
     }
 
     pub(crate) fn release_mode(&self) -> Release {
@@ -110,14 +120,6 @@ impl Record {
             Release::Auto
         } else {
             Release::ByControl
-        }
-    }
-
-    pub(crate) fn meet(&self) -> Meet {
-        if self.phase.get() & MEET != 0 {
-            Meet::Yes
-        } else {
-            Meet::No
         }
     }
 

@@ -11,7 +11,7 @@ use crate::decide::Meet;
 use crate::drive::Advance;
 use crate::handshake::Tag;
 use crate::hotplug::Cpuhp;
-use crate::phase::Phase;
+use crate::phase::{Bounds, Phase};
 use crate::platform::Platform;
 use crate::record::Record;
 use crate::step::{Direction, StateId};
@@ -37,7 +37,6 @@ impl BulkOp {
                 Direction::Down => rec.state() > goal,
             };
             if is_short {
-                rec.retarget(goal, meet);
                 hp.pending().insert(cpu);
             }
         }
@@ -163,7 +162,7 @@ impl BulkOp {
         let Some(rec) = hp.record(cpu) else {
             return true;
         };
-        let advanced = hp.advance(cpu, rec);
+        let advanced = hp.advance(cpu, rec, self.bounds());
         match advanced {
             Advance::Pending => return false,
             Advance::Reached | Advance::Turned => {}
@@ -182,6 +181,20 @@ impl BulkOp {
         }
         hp.pending().remove(cpu);
         true
+    }
+
+    const fn bounds(&self) -> Bounds {
+        match self.dir {
+            Direction::Up => Bounds {
+                ceiling: self.goal,
+                meet: self.meet,
+                ..Bounds::NONE
+            },
+            Direction::Down => Bounds {
+                floor: self.goal,
+                ..Bounds::NONE
+            },
+        }
     }
 
     fn drop_out<P: Platform, T: Trace>(
