@@ -97,14 +97,29 @@ impl Metadata {
 /// # Errors
 /// The build fails.
 pub(crate) fn build(command: &mut Command) -> Result<Vec<Executable>> {
+    build_with(command.stderr(Stdio::inherit()))
+}
+
+/// As [`build`], but shows nothing; the error carries the compiler's first one.
+///
+/// # Errors
+/// The build fails.
+pub(crate) fn build_quietly(command: &mut Command) -> Result<Vec<Executable>> {
+    build_with(command.stderr(Stdio::piped()))
+}
+
+fn build_with(command: &mut Command) -> Result<Vec<Executable>> {
     command.arg("--message-format=json-render-diagnostics");
     let line = process::line(command);
     let output = command
         .stdin(Stdio::null())
-        .stderr(Stdio::inherit())
         .output()
         .with_context(|| format!("cannot start `{line}`"))?;
     if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        if let Some(first) = said.lines().find(|line| line.starts_with("error")) {
+            bail!("{first}");
+        }
         bail!("`{line}` failed ({})", output.status);
     }
     let answer = String::from_utf8_lossy(&output.stdout);

@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use crate::machine::Arch;
 use crate::plan::{Plan, Scenario};
 use crate::process::Ending;
 use crate::qemu;
@@ -17,7 +18,7 @@ mod trace;
 /// Checks the whole log of a planned boot.
 pub(crate) fn check(plan: &Plan, log: &Log, ending: Ending, wall: Duration) -> Vec<String> {
     let mut wrong = log.errors.clone();
-    wrong.extend(qemu::explain(ending));
+    wrong.extend(qemu::explain(plan.arch, ending));
     wrong.extend(check_frame(plan, log));
     wrong.extend(trace::check(plan, log));
     for outcome in log.results() {
@@ -307,7 +308,7 @@ fn check_totals(boot: &BootResult) -> Vec<String> {
 /// The smallest kernel has no scenario driver: it must end as a pass, and whatever it prints as a machine line must hold.
 pub(crate) fn check_minimal(log: &Log, ending: Ending) -> Vec<String> {
     let mut wrong = log.errors.clone();
-    wrong.extend(qemu::explain(ending));
+    wrong.extend(qemu::explain(Arch::X86_64, ending));
     for record in &log.records {
         match record {
             Record::Panic(panic) => wrong.push(format!("the kernel panicked: {}", panic.msg)),

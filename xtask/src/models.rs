@@ -94,6 +94,7 @@ impl Model {
         command.args([&self.path, "--exact", "--include-ignored", "--nocapture"]);
         command.arg("--test-threads=1");
         remove_loom_settings(&mut command);
+        command.env("RUST_BACKTRACE", "0");
         if depth == Depth::Long {
             command.env("CPUHP_LOOM_LONG", "1");
         }
@@ -111,11 +112,19 @@ fn remove_loom_settings(command: &mut Command) {
     command.env_remove("CPUHP_LOOM_LONG");
 }
 
+/// Whether the compiler's messages are shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Messages {
+    Shown,
+    /// Only the first error, as the error of the build.
+    Hidden,
+}
+
 /// Builds the models of the workspace at `root` into `target_dir` and lists them.
 ///
 /// # Errors
 /// There are none, or they do not build.
-pub(crate) fn build(root: &Path, target_dir: &Path) -> Result<Vec<Model>> {
+pub(crate) fn build(root: &Path, target_dir: &Path, messages: Messages) -> Result<Vec<Model>> {
     let targets = targets()?;
     if targets.is_empty() {
         bail!("no models: tests/ has no test target whose name begins with {PREFIX}");
@@ -140,7 +149,11 @@ pub(crate) fn build(root: &Path, target_dir: &Path) -> Result<Vec<Model>> {
         .env_remove("CARGO_ENCODED_RUSTFLAGS");
     command.env("CARGO_PROFILE_RELEASE_DEBUG", "false");
     let mut models = Vec::new();
-    for executable in cargo::build(&mut command)? {
+    let executables = match messages {
+        Messages::Shown => cargo::build(&mut command)?,
+        Messages::Hidden => cargo::build_quietly(&mut command)?,
+    };
+    for executable in executables {
         models.extend(list(&executable)?);
     }
     Ok(models)

@@ -10,7 +10,7 @@ use anyhow::Result;
 
 use crate::cargo;
 use crate::exit::{Exit, usage};
-use crate::models::{self, Depth, Model, Verdict};
+use crate::models::{self, Depth, Messages, Model, Verdict};
 use crate::patch::{self, Mutant, Patched};
 use crate::progress::Progress;
 use crate::show;
@@ -75,7 +75,11 @@ pub(crate) fn run(model: Option<&str>) -> Result<Exit> {
         }
         let seconds = format!("{:.1}", started.elapsed().as_secs_f64());
         let (by, how) = outcome.cells();
-        progress.done(&format!("mutant {}: {by} ({seconds} s)", mutant.id));
+        progress.done(&format!(
+            "mutant {}: {} ({seconds} s)",
+            mutant.id,
+            outcome.word()
+        ));
         table.add_row([mutant.id.clone(), mutant.what.clone(), by, how, seconds]);
     }
     progress.finish();
@@ -91,7 +95,7 @@ impl Lab {
         let (tree, build) = (folder.join("tree"), folder.join("build"));
         patch::sync(root, &tree)?;
         println!("unmutated models:");
-        let models = models::build(&tree, &build)?;
+        let models = models::build(&tree, &build, Messages::Shown)?;
         let mut baseline = BTreeMap::new();
         for name in mutants.iter().flat_map(|mutant| &mutant.killed_by) {
             if !baseline.contains_key(name) {
@@ -120,7 +124,7 @@ impl Lab {
             Ok(patched) => patched,
             Err(error) => return Outcome::Error(format!("patch does not apply: {error:#}")),
         };
-        let outcome = match models::build(&self.tree, &self.build) {
+        let outcome = match models::build(&self.tree, &self.build, Messages::Hidden) {
             Ok(models) => self.hunt(mutant, &models),
             Err(error) => Outcome::Error(format!("build failed: {error:#}")),
         };
@@ -176,6 +180,16 @@ fn run_unmutated(models: &[Model], name: &str) -> Result<Result<Duration, String
 }
 
 impl Outcome {
+    fn word(&self) -> String {
+        match self {
+            Self::Killed { by, .. } => format!("killed by {by}"),
+            Self::Survived => "SURVIVED".to_owned(),
+            Self::Explained(_) => "survived, explained".to_owned(),
+            Self::NotCounted(why) => format!("NOT COUNTED: {why}"),
+            Self::Error(why) => format!("ERROR: {why}"),
+        }
+    }
+
     /// What the columns "killed by" and "how" say.
     fn cells(&self) -> (String, String) {
         match self {

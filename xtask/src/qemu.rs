@@ -8,7 +8,7 @@ use anyhow::Result;
 
 use crate::cli::Accel;
 use crate::exit::usage;
-use crate::machine::Thread;
+use crate::machine::{Arch, Thread};
 use crate::plan::Plan;
 use crate::process::{self, Ending};
 
@@ -133,10 +133,13 @@ fn has_qboot() -> bool {
         .any(|folder| Path::new(folder.trim()).join("qboot.rom").is_file())
 }
 
-/// What QEMU's ending means, if it is not the pass.
-pub(crate) fn explain(ending: Ending) -> Option<String> {
+/// What the ending of a program that runs a kernel of `arch` means, if it is not the pass.
+pub(crate) fn explain(arch: Arch, ending: Ending) -> Option<String> {
     let meaning = match ending.code() {
         Some(PASS) => return None,
+        Some(code) if arch == Arch::Hosted => {
+            return Some(format!("exit status {code}, only {PASS} is a pass"));
+        }
         Some(0) => "exit status 0: the guest reset itself (triple fault or reboot)",
         Some(1) => {
             "exit status 1: QEMU refused its command line, or the guest wrote 0 to the exit device"
@@ -160,7 +163,7 @@ pub(crate) fn is_noise(line: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::machine::{Arch, Machine};
+    use crate::machine::Machine;
 
     fn plan(words: &[&str], accel: Accel, smp: Option<u32>) -> Plan {
         let mut plan = Plan::new(Arch::X86_64);
