@@ -34,6 +34,8 @@ struct Measured {
     text_with_display: u64,
     data: u64,
     bss: u64,
+    /// The functions to look at if the text is too long.
+    largest: Vec<String>,
 }
 
 /// Measures every target and prints each figure beside its bound.
@@ -45,7 +47,8 @@ pub(crate) fn run() -> Result<Exit> {
     let mut missed = 0;
     for target in BARE_METAL {
         install::ensure_target(target)?;
-        for (figure, bytes, bound, is_met) in measure(target)?.rows() {
+        let measured = measure(target)?;
+        for (figure, bytes, bound, is_met) in measured.rows() {
             let verdict = if is_met { "pass" } else { "MISSED" };
             missed += usize::from(!is_met);
             table.add_row([
@@ -55,6 +58,12 @@ pub(crate) fn run() -> Result<Exit> {
                 bound,
                 verdict.to_owned(),
             ]);
+        }
+        if measured.text > TEXT_BOUND {
+            println!(
+                "largest functions on {target}:\n{}",
+                measured.largest.join("\n")
+            );
         }
     }
     println!("\n{table}");
@@ -108,12 +117,18 @@ fn measure(target: &'static str) -> Result<Measured> {
     let operations = build(target, Some("operations"))?;
     let display = build(target, Some("display"))?;
     let record = operations.symbol("PROBE_RECORD");
+    let largest = operations.largest("cpuhp_", 20);
+    let largest = largest
+        .iter()
+        .map(|(size, name)| format!("{size:8} {name}"))
+        .collect();
     Ok(Measured {
         record: record.ok_or_else(|| anyhow!("{target}: the probe has no symbol PROBE_RECORD"))?,
         text: operations.text.saturating_sub(empty.text),
         text_with_display: display.text.saturating_sub(empty.text),
         data: operations.data.saturating_sub(empty.data),
         bss: operations.bss.saturating_sub(empty.bss),
+        largest,
     })
 }
 

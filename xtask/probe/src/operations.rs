@@ -67,32 +67,57 @@ impl Platform for Bare {
     }
 }
 
-/// Calls everything a kernel can call on a [`Cpuhp`].
+/// Calls everything a kernel can call on a [`Cpuhp`]; one function per group, so that the sizes can be told apart.
 pub(crate) fn call_all(word: usize) {
     let hp = Cpuhp::new(Bare, &hp::TABLE, PROBE_STORE.get());
     let cpu = CpuId::new(black_box(word as u32));
-    black_box(hp.adopt_boot_cpu(BootSteps::Run)).ok();
-    black_box(hp.bring_up(Which::All)).ok();
-    black_box(hp.cpu_up(cpu)).ok();
-    black_box(hp.drive(cpu, StateId::new(black_box(word as u16)))).ok();
-    black_box(hp.cpu_down(cpu)).ok();
-    black_box(hp.take_down(Which::All)).ok();
-    if let Ok(guard) = hp.try_write() {
-        if let Ok(mut op) = guard.op(cpu, hp::TABLE.online(), OpFlags::AUTO) {
-            black_box(op.poll(&guard).is_ready());
-        }
-        if let Ok(mut op) = guard.resume(cpu) {
-            black_box(op.poll(&guard).is_ready());
-        }
-    }
-    black_box(hp.ap_enter(cpu, None));
-    black_box(hp.poll_ap(cpu));
-    black_box(hp.has_work(cpu));
-    black_box(hp.parked_poll(cpu));
-    black_box(hp.ap_run(cpu));
+    boot_cpu(&hp);
+    one_cpu(&hp, cpu);
+    many_cpus(&hp);
+    by_hand(&hp, cpu);
+    ap_side(&hp, cpu);
     look(&hp, cpu);
 }
 
+#[inline(never)]
+fn boot_cpu(hp: &Cpuhp<'_, Bare>) {
+    black_box(hp.adopt_boot_cpu(BootSteps::Run)).ok();
+}
+
+#[inline(never)]
+fn one_cpu(hp: &Cpuhp<'_, Bare>, cpu: CpuId) {
+    black_box(hp.cpu_up(cpu)).ok();
+    black_box(hp.drive(cpu, StateId::new(black_box(3)))).ok();
+    black_box(hp.cpu_down(cpu)).ok();
+}
+
+#[inline(never)]
+fn many_cpus(hp: &Cpuhp<'_, Bare>) {
+    black_box(hp.bring_up(Which::All)).ok();
+    black_box(hp.take_down(Which::All)).ok();
+}
+
+#[inline(never)]
+fn by_hand(hp: &Cpuhp<'_, Bare>, cpu: CpuId) {
+    let Ok(guard) = hp.try_write() else { return };
+    if let Ok(mut op) = guard.op(cpu, hp::TABLE.online(), OpFlags::AUTO) {
+        black_box(op.poll(&guard).is_ready());
+    }
+    if let Ok(mut op) = guard.resume(cpu) {
+        black_box(op.poll(&guard).is_ready());
+    }
+}
+
+#[inline(never)]
+fn ap_side(hp: &Cpuhp<'_, Bare>, cpu: CpuId) {
+    let _ = black_box(hp.ap_enter(cpu, None));
+    let _ = black_box(hp.poll_ap(cpu));
+    let _ = black_box(hp.has_work(cpu));
+    let _ = black_box(hp.parked_poll(cpu));
+    let _ = black_box(hp.ap_run(cpu));
+}
+
+#[inline(never)]
 fn look(hp: &Cpuhp<'_, Bare>, cpu: CpuId) {
     black_box((hp.state(cpu), hp.target(cpu), hp.last_error(cpu)));
     for mask in [hp.present(), hp.available(), hp.online(), hp.dying()] {

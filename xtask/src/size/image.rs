@@ -1,7 +1,7 @@
 //! Sections and symbols of a linked program, added up.
 
 use anyhow::Result;
-use object::{Object, ObjectSection, ObjectSymbol, SectionKind};
+use object::{Object, ObjectSection, ObjectSymbol, SectionKind, SymbolKind};
 
 /// Bytes of a program by what they cost.
 #[derive(Debug, Default)]
@@ -12,7 +12,8 @@ pub(crate) struct Image {
     pub(crate) data: u64,
     /// Variables that begin as zero.
     pub(crate) bss: u64,
-    symbols: Vec<(String, u64)>,
+    /// Name, size, and whether it is a function.
+    symbols: Vec<(String, u64, bool)>,
 }
 
 /// What a section counts as.
@@ -41,9 +42,10 @@ impl Image {
             }
         }
         for symbol in file.symbols() {
+            let name = format!("{:#}", rustc_demangle::demangle(symbol.name()?));
             image
                 .symbols
-                .push((symbol.name()?.to_owned(), symbol.size()));
+                .push((name, symbol.size(), symbol.kind() == SymbolKind::Text));
         }
         Ok(image)
     }
@@ -52,8 +54,22 @@ impl Image {
     pub(crate) fn symbol(&self, part: &str) -> Option<u64> {
         self.symbols
             .iter()
-            .find(|(name, _)| name.contains(part))
-            .map(|(_, size)| *size)
+            .find(|(name, ..)| name.contains(part))
+            .map(|(_, size, _)| *size)
+    }
+
+    /// The `count` largest functions whose names hold `part`, largest first.
+    pub(crate) fn largest(&self, part: &str, count: usize) -> Vec<(u64, &str)> {
+        let functions = self
+            .symbols
+            .iter()
+            .filter(|(name, _, is_text)| *is_text && name.contains(part));
+        let mut found: Vec<(u64, &str)> = functions
+            .map(|(name, size, _)| (*size, name.as_str()))
+            .collect();
+        found.sort_unstable_by(|a, b| b.cmp(a));
+        found.truncate(count);
+        found
     }
 }
 
