@@ -1,1 +1,53 @@
-//! To come.
+//! CPU hotplug backend for `x86_64`: ACPI tables, local APIC, INIT and SIPI, entry of an AP.
+//!
+//! `X86` is a ready [`cpuhp_core::Platform`]; a kernel that takes it writes none of its own. It is
+//! made at run time by one unsafe constructor, which is given every address and function the
+//! backend will ever use; all other methods are safe.
+//!
+//! From nothing to a running AP:
+//!
+//! 1. [`acpi::find_table`] finds the MADT, [`clock::Clock`] needs the speed of the TSC.
+//! 2. `X86::new` numbers the CPUs ([`madt`]), chooses the CPUID leaf that names them, and takes over
+//!    the boot CPU's APIC mode. It sends nothing.
+//! 3. A PREPARE step of the kernel calls [`BootRecord::set`] with stack, per-CPU base, page table.
+//! 4. `Platform::kick` opens the [`LowPage`], writes the trampoline, and sends INIT.
+//! 5. The engine sends SIPI when its time has come, to every CPU that waits for one, whenever core
+//!    calls `wait` or `kick`, or the kernel calls `X86::service`.
+//! 6. The AP runs the trampoline, finds its record by APIC id, loads what the record says, brings
+//!    its APIC into the system's mode, and calls [`Common::ap_main`] with interrupts off. That calls
+//!    `Cpuhp::ap_run`, then `X86::rest`.
+//! 7. While it waits for its release it polls a few times, then sleeps so that nothing but the wake
+//!    interrupt wakes it; the kernel's handler for that calls `X86::on_wake`, then `X86::eoi`.
+//!
+//! A CPU cannot be stopped yet: `Platform::can_off` is false, and `Platform::confirm` says
+//! `Running` of every CPU that was kicked, because no x86 register says otherwise.
+//!
+//! Everything but the parts with assembly or registers builds and is tested on any host.
+#![no_std]
+
+#[cfg(test)]
+extern crate std;
+
+pub mod acpi;
+mod apic;
+pub mod clock;
+mod config;
+#[cfg(target_arch = "x86_64")]
+mod entry;
+mod kick;
+mod low_page;
+pub mod madt;
+#[cfg(target_arch = "x86_64")]
+mod platform;
+mod record;
+mod topology;
+
+pub use apic::{Ipi, IpiError, LocalApic};
+pub use config::{
+    Caps, Common, Config, LowPage, Mapping, Numbering, SetupError, Stop, Timeouts, Timings,
+    WakeMethod,
+};
+pub use record::{Boot, BootRecord};
+
+#[cfg(target_arch = "x86_64")]
+pub use platform::{Rest, X86};

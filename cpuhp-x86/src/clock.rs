@@ -1,0 +1,188 @@
+//! The time base: TSC ticks to nanoseconds, and how to find out how fast the TSC runs.
+//!
+//! Relies on a TSC that runs at one constant rate on all CPUs ("invariant TSC") and is in step
+//! between them.
+//!
+//! Spec: Intel SDM vol. 3B, "Time-Stamp Counter"; ACPI 6.5, "Power Management Timer".
+#![expect(
+    unsafe_code,
+    reason = "the time-stamp counter and I/O ports are reached by instructions only"
+)]
+
+use core::num::NonZeroU64;
+
+#[cfg(target_arch = "x86_64")]
+use core::arch::asm;
+
+const NS_PER_S: u64 = 1_000_000_000;
+/// Frequency of the ACPI power-management timer.
+const PM_HZ: u64 = 3_579_545;
+/// Bits every PM timer has; some have 32, the upper 8 are then ignored.
+const PM_MASK: u32 = 0x00ff_ffff;
+/// How long to measure: 20 ms keeps the error below 0.1 %.
+const PM_TICKS: u32 = 71_591;
+/// Reads before a timer that does not move is given up. A port read takes 0.1 us and more.
+const PM_READS: u32 = 4_000_000;
+
+/// Converts counter ticks to nanoseconds since it was made.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock {
+    base: u64,
+    /// Nanoseconds per tick, times 2^32.
+    scale: u64,
+}
+
+impl Clock {
+    /// Starts at the tick `base` of a counter with frequency `hz`.
+    pub const fn new(hz: NonZeroU64, base: u64) -> Self {
+        Self {
+            base,
+            scale: (NS_PER_S << 32) / hz.get(),
+        }
+    }
+
+    /// Converts a counter value. One from before the base is 0.
+    ///
+    /// The product has 128 bits, so it does not overflow in the lifetime of a machine.
+    pub const fn ns(&self, ticks: u64) -> u64 {
+        let product = ticks.saturating_sub(self.base) as u128 * self.scale as u128;
+        // 2^64 ns are 584 years.
+        (product >> 32 & u64::MAX as u128) as u64
+    }
+
+    /// Returns the time now.
+    #[cfg(target_arch = "x86_64")]
+    pub fn now(&self) -> u64 {
+        self.ns(ticks())
+    }
+}
+
+/// Reads the time-stamp counter, not before all earlier loads are done.
+#[cfg(target_arch = "x86_64")]
+pub fn ticks() -> u64 {
+    let (low, high): (u32, u32);
+    // SAFETY: RDTSC exists on every 64-bit CPU and ring 0 may always use it; LFENCE likewise. No
+    // `nomem`: a time stamp must stay where it is between memory accesses.
+    unsafe {
+        asm!("lfence", "rdtsc", out("eax") low, out("edx") high,
+            options(nostack, preserves_flags));
+    }
+    u64::from(high) << 32 | u64::from(low)
+}
+
+/// Measures the time-stamp counter against the ACPI power-management timer at `port`.
+///
+/// Takes 20 ms; `None` if the timer does not move or the result makes no sense. See
+/// [`crate::acpi::pm_timer_port`].
+///
+/// Context: boot CPU; exact only if nothing interrupts it for long at either end.
+///
+/// # Safety
+/// 1. `port` is the power-management timer's: reading it has no effect.
+#[cfg(target_arch = "x86_64")]
+pub unsafe fn calibrate(port: u16) -> Option<NonZeroU64> {
+    let read_pm = || {
+        let value: u32;
+        // SAFETY: promise 1.
+        unsafe {
+            asm!("in eax, dx", in("dx") port, out("eax") value,
+                options(nomem, nostack, preserves_flags));
+        }
+        value
+    };
+    measure(read_pm, ticks)
+}
+
+/// Returns the ticks per second of `read_tsc` in terms of a PM timer, with a bound on the reads.
+#[cfg_attr(
+    not(target_arch = "x86_64"),
+    expect(dead_code, reason = "called by `calibrate` and by tests")
+)]
+fn measure(mut read_pm: impl FnMut() -> u32, read_tsc: impl Fn() -> u64) -> Option<NonZeroU64> {
+    let first = read_pm() & PM_MASK;
+    let (mut start, mut start_tsc) = (first, 0);
+    for _ in 0..PM_READS {
+        let now = read_pm() & PM_MASK;
+        if start_tsc == 0 {
+            // Begin at an edge, or the first tick counts whole where only a part was waited for.
+            if now != first {
+                (start, start_tsc) = (now, read_tsc());
+            }
+            continue;
+        }
+        let ticks = now.wrapping_sub(start) & PM_MASK;
+        if ticks >= PM_TICKS {
+            let tsc = u128::from(read_tsc().checked_sub(start_tsc)?);
+            let hz = tsc * u128::from(PM_HZ) / u128::from(ticks);
+            return u64::try_from(hz).ok().and_then(NonZeroU64::new);
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use core::cell::Cell;
+
+    use super::*;
+
+    fn hz(value: u64) -> NonZeroU64 {
+        NonZeroU64::new(value).unwrap()
+    }
+
+    #[test]
+    fn conversion_is_exact_enough_for_years() {
+        let clock = Clock::new(hz(3_000_000_000), 500);
+        assert_eq!(clock.ns(500), 0);
+        assert_eq!(clock.ns(400), 0, "from before the base");
+        let year = 365 * 24 * 3_600;
+        let ns = clock.ns(500 + 10 * year * 3_000_000_000);
+        let error = ns.abs_diff(10 * year * NS_PER_S);
+        assert!(error < ns / 1_000_000_000, "off by {error} ns in ten years");
+    }
+
+    #[test]
+    fn slow_and_fast_counters_convert() {
+        assert_eq!(Clock::new(hz(1), 0).ns(7), 7 * NS_PER_S);
+        let fast = Clock::new(hz(10_000_000_000), 0).ns(10_000_000_000);
+        assert!(fast.abs_diff(NS_PER_S) <= 1, "{fast}");
+    }
+
+    /// A PM timer and a TSC of 2.5 GHz that move by `step` PM ticks per read.
+    fn measured(start: u32, step: u32) -> Option<u64> {
+        let reads = Cell::new(0_u32);
+        let pm = || {
+            reads.set(reads.get() + 1);
+            start.wrapping_add(reads.get() * step)
+        };
+        let tsc = || 1 + u64::from(reads.get() * step) * 2_500_000_000 / PM_HZ;
+        measure(pm, tsc).map(NonZeroU64::get)
+    }
+
+    #[test]
+    fn measures_across_the_wrap_of_24_bits() {
+        for start in [0, 0x00ff_fff0, 0xffff_fff0] {
+            let hz = measured(start, 4).unwrap();
+            assert!(
+                hz.abs_diff(2_500_000_000) < 2_500_000,
+                "{hz} from {start:#x}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_timer_that_stands_still_is_given_up() {
+        assert_eq!(measured(0xffff_ffff, 0), None);
+        assert_eq!(measure(|| 5, || 1), None);
+    }
+
+    #[test]
+    fn a_counter_that_stands_still_is_refused() {
+        let pm = Cell::new(0_u32);
+        let read = || {
+            pm.set(pm.get() + 100);
+            pm.get()
+        };
+        assert_eq!(measure(read, || 9), None);
+    }
+}

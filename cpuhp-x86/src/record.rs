@@ -1,0 +1,240 @@
+//! The boot record: all that one CPU's start needs, 128 bytes of `.bss` per CPU.
+//!
+//! Two cache lines with one kind of writer each. Control CPUs write the first line and the entry
+//! code of the AP reads it; the second belongs to the AP, apart from its `wake` word. The record of
+//! a CPU lies at the index of its logical number, so the records are also the table from [`HwId`]
+//! to [`CpuId`]; without an allocator they are the only memory that grows with the machine.
+
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use cpuhp_core::{CpuId, HwId};
+
+/// What a CPU is given to start with. A PREPARE step hands it over with [`BootRecord::set`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Boot {
+    /// Highest address of the CPU's stack, exclusive; a multiple of 16.
+    pub stack_top: u64,
+    /// The per-CPU base (GS base on entry); 0 = the address of the record itself.
+    pub percpu: u64,
+    /// Physical address of the top page table (CR3); 0 = the boot CPU's.
+    pub root: u64,
+}
+
+/// Firmware lists the CPU; without it the record belongs to nobody.
+const LISTED: u32 = 1;
+/// It is there: enabled by firmware, or made present later.
+const PRESENT: u32 = 2;
+
+/// A poke that the CPU has not consumed yet; set by anybody.
+const POKED: u32 = 1;
+/// The CPU is about to sleep, or asleep; set by itself.
+const ASLEEP: u32 = 2;
+
+/// One CPU's start and wake-up words. All zero is valid, and means "nobody".
+///
+/// ```
+/// use cpuhp_x86::BootRecord;
+/// static RECORDS: [BootRecord; 8] = [const { BootRecord::ZERO }; 8];
+/// assert_eq!(core::mem::size_of_val(&RECORDS), 8 * 128);
+/// ```
+#[repr(C, align(128))]
+#[derive(Debug)]
+pub struct BootRecord {
+    // First line: written by control CPUs, read by the AP's entry code. No ordering is needed
+    // between the two: the start signal itself orders them (see `kick`).
+    pub(crate) stack_top: AtomicU64,
+    pub(crate) percpu: AtomicU64,
+    pub(crate) root: AtomicU64,
+    /// When the last signal of the running kick was sent. Written by whoever claimed `engine`.
+    pub(crate) sent_at: AtomicU64,
+    /// When the running kick began. Written by whoever claimed `engine`.
+    pub(crate) kicked_at: AtomicU64,
+    /// The kick engine's word; see `kick`, the only file that writes it.
+    pub(crate) engine: AtomicU32,
+    pub(crate) hw_id: AtomicU32,
+    pub(crate) cpu: AtomicU32,
+    flags: AtomicU32,
+    /// Epoch of the last kick.
+    pub(crate) epoch: AtomicU32,
+    /// Error bits that the local APIC of the control CPU showed during the last kick.
+    pub(crate) esr: AtomicU32,
+
+    // Second line: written by the AP.
+    line: Line,
+    /// 1 once the AP's entry code ran after the last kick. Release by the AP; Acquire in `kick`.
+    pub(crate) arrived: AtomicU32,
+    /// POKED and ASLEEP. All accesses are read-modify-writes of this one word, so either the
+    /// sleeper sees the poke or the poker sees the sleeper.
+    wake: AtomicU32,
+    polls: AtomicU32,
+    polls_max: AtomicU32,
+}
+
+/// Moves what follows to the next cache line.
+#[repr(C, align(64))]
+#[derive(Debug)]
+struct Line;
+
+const _: () = assert!(size_of::<BootRecord>() == 128);
+const _: () = assert!(core::mem::offset_of!(BootRecord, arrived) == 64);
+
+/// Whether the target of a poke has to be interrupted to see it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Poke {
+    /// It sleeps: send the wake interrupt.
+    Interrupt,
+    /// It looks by itself before it sleeps.
+    Seen,
+}
+
+impl BootRecord {
+    /// The record of nobody.
+    pub const ZERO: Self = Self {
+        stack_top: AtomicU64::new(0),
+        percpu: AtomicU64::new(0),
+        root: AtomicU64::new(0),
+        sent_at: AtomicU64::new(0),
+        kicked_at: AtomicU64::new(0),
+        engine: AtomicU32::new(0),
+        hw_id: AtomicU32::new(0),
+        cpu: AtomicU32::new(0),
+        flags: AtomicU32::new(0),
+        epoch: AtomicU32::new(0),
+        esr: AtomicU32::new(0),
+        line: Line,
+        arrived: AtomicU32::new(0),
+        wake: AtomicU32::new(0),
+        polls: AtomicU32::new(0),
+        polls_max: AtomicU32::new(0),
+    };
+
+    /// Gives the CPU what it starts with: the `up` half of a PREPARE step.
+    ///
+    /// Context: control CPU, while the CPU is off.
+    pub fn set(&self, boot: Boot) {
+        self.percpu.store(boot.percpu, Ordering::Relaxed);
+        self.root.store(boot.root, Ordering::Relaxed);
+        self.stack_top.store(boot.stack_top, Ordering::Relaxed);
+    }
+
+    /// Takes it back: the `down` half of the same step. A kick is refused from here on.
+    ///
+    /// Context: control CPU, while the CPU is off.
+    pub fn clear(&self) {
+        self.set(Boot {
+            stack_top: 0,
+            percpu: 0,
+            root: 0,
+        });
+    }
+
+    /// Returns the local APIC's error bits seen during the last kick of this CPU (ESR), or 0.
+    pub fn apic_errors(&self) -> u32 {
+        self.esr.load(Ordering::Relaxed)
+    }
+
+    /// Returns the most polls this CPU made between two wake-ups while it waited.
+    pub fn polls_max(&self) -> u32 {
+        self.polls_max.load(Ordering::Relaxed)
+    }
+
+    /// Whether the CPU's entry code has run since its last kick.
+    pub fn has_arrived(&self) -> bool {
+        self.arrived.load(Ordering::Acquire) != 0
+    }
+
+    /// Gives the record to the CPU `cpu` with hardware id `hw_id`.
+    pub(crate) fn list(&self, cpu: CpuId, hw_id: u32) {
+        self.hw_id.store(hw_id, Ordering::Relaxed);
+        self.cpu.store(cpu.get(), Ordering::Relaxed);
+        self.flags.store(LISTED, Ordering::Relaxed);
+    }
+
+    pub(crate) fn set_present(&self) {
+        self.flags.fetch_or(PRESENT, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_listed(&self) -> bool {
+        self.flags.load(Ordering::Relaxed) & LISTED != 0
+    }
+
+    pub(crate) fn is_present(&self) -> bool {
+        self.flags.load(Ordering::Relaxed) & PRESENT != 0
+    }
+
+    pub(crate) fn hw_id(&self) -> HwId {
+        HwId(u64::from(self.hw_id.load(Ordering::Relaxed)))
+    }
+
+    /// Makes the CPU's next or running sleep end. Context: any CPU, after what it shall see.
+    ///
+    /// Release: a sleeper that sees the poke also sees what was published before it.
+    pub(crate) fn poke(&self) -> Poke {
+        match self.wake.fetch_or(POKED, Ordering::Release) {
+            ASLEEP => Poke::Interrupt,
+            _ => Poke::Seen,
+        }
+    }
+
+    /// Announces the CPU's sleep. False if it was poked since its last one: then it must not sleep.
+    ///
+    /// Context: the CPU itself, interrupts off until the sleep has begun.
+    pub(crate) fn begin_sleep(&self) -> bool {
+        let poked = self.wake.fetch_or(ASLEEP, Ordering::Acquire) & POKED != 0;
+        if poked {
+            self.end_sleep();
+        }
+        !poked
+    }
+
+    /// Ends the sleep, whoever ended it. A poke that came meanwhile is consumed: its publisher was
+    /// earlier, and the CPU looks again before the next sleep.
+    pub(crate) fn end_sleep(&self) {
+        self.wake.swap(0, Ordering::Acquire);
+        self.polls.store(0, Ordering::Relaxed);
+    }
+
+    /// Counts one poll and returns how many were made since the last wake-up.
+    ///
+    /// Context: the CPU itself; nobody else counts, so a load and a store are enough.
+    pub(crate) fn count_poll(&self) -> u32 {
+        let polls = self.polls.load(Ordering::Relaxed).saturating_add(1);
+        self.polls.store(polls, Ordering::Relaxed);
+        if polls > self.polls_max.load(Ordering::Relaxed) {
+            self.polls_max.store(polls, Ordering::Relaxed);
+        }
+        polls
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn poke_before_sleep_prevents_it_and_is_consumed() {
+        let record = BootRecord::ZERO;
+        assert_eq!(record.poke(), Poke::Seen);
+        assert!(!record.begin_sleep());
+        assert!(record.begin_sleep());
+    }
+
+    #[test]
+    fn only_the_first_poke_of_a_sleeper_interrupts() {
+        let record = BootRecord::ZERO;
+        assert!(record.begin_sleep());
+        assert_eq!(record.poke(), Poke::Interrupt);
+        assert_eq!(record.poke(), Poke::Seen);
+        record.end_sleep();
+        assert_eq!(record.poke(), Poke::Seen);
+    }
+
+    #[test]
+    fn polls_are_counted_between_two_wakes() {
+        let record = BootRecord::ZERO;
+        assert_eq!([record.count_poll(), record.count_poll()], [1, 2]);
+        record.end_sleep();
+        assert_eq!(record.count_poll(), 1);
+        assert_eq!(record.polls_max(), 2);
+    }
+}

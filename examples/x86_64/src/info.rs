@@ -1,0 +1,81 @@
+//! What the loader says: memory map, command line, RSDP. Bytes in, values out.
+//!
+//! Spec: Xen "x86/HVM direct boot ABI", `hvm_start_info` version 1.
+
+use core::ops::Range;
+
+use crate::memory;
+
+const MAGIC: u32 = 0x336e_c578;
+/// Longest command line that is read.
+const MOST_WORDS: usize = 2048;
+/// Memory-map type of RAM.
+const RAM: u32 = 1;
+
+/// The start info, as far as a kernel without modules needs it.
+#[derive(Debug)]
+pub struct Info {
+    pub command_line: &'static str,
+    pub rsdp: Option<u64>,
+    memory_map: &'static [u8],
+}
+
+impl Info {
+    /// Reads the structure at `address`, or `None` if there is none.
+    pub fn read(address: usize) -> Option<Self> {
+        let raw = memory::bytes(address as u64, 0x38)?;
+        if u32_at(raw, 0)? != MAGIC {
+            return None;
+        }
+        let text = u64_at(raw, 0x18)?;
+        let command_line = memory::bytes(text, MOST_WORDS).unwrap_or(&[]);
+        let end = command_line.iter().position(|byte| *byte == 0)?;
+        let entries = u32_at(raw, 0x30)? as usize;
+        Some(Self {
+            command_line: core::str::from_utf8(command_line.get(..end)?).ok()?,
+            rsdp: u64_at(raw, 0x20)
+                .filter(|rsdp| *rsdp != 0)
+                .or_else(find_rsdp),
+            memory_map: memory::bytes(u64_at(raw, 0x28)?, entries.checked_mul(24)?)?,
+        })
+    }
+
+    /// Ranges of RAM.
+    pub fn ram(&self) -> impl Iterator<Item = Range<u64>> {
+        self.memory_map.chunks_exact(24).filter_map(|entry| {
+            let (start, len) = (u64_at(entry, 0)?, u64_at(entry, 8)?);
+            (u32_at(entry, 16)? == RAM).then_some(start..start.checked_add(len)?)
+        })
+    }
+
+    /// A free page below 640 KiB: whole, in RAM, above what BIOS and loader keep at the bottom.
+    pub fn low_page(&self) -> Option<u32> {
+        (0x8000..0xa0000).step_by(4096).find(|page| {
+            let (page, end) = (u64::from(*page), u64::from(*page) + 4096);
+            self.ram().any(|ram| ram.start <= page && end <= ram.end)
+        })
+    }
+}
+
+/// Looks for the RSDP where a PC BIOS puts it.
+fn find_rsdp() -> Option<u64> {
+    (0xe0000..0x0010_0000)
+        .step_by(16)
+        .find(|at| memory::bytes(*at, 8) == Some(b"RSD PTR "))
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
+    bytes
+        .get(at..)?
+        .first_chunk()
+        .copied()
+        .map(u32::from_le_bytes)
+}
+
+fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
+    bytes
+        .get(at..)?
+        .first_chunk()
+        .copied()
+        .map(u64::from_le_bytes)
+}
