@@ -1,6 +1,6 @@
 //! `cargo xtask miri`: the core's unit tests and the thread tests under Miri, which sees undefined behaviour and data races.
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 
 use crate::cargo;
 use crate::exit::Exit;
@@ -36,13 +36,18 @@ pub(crate) fn run() -> Result<Exit> {
             .args(words);
         process::show(&mut command)
     };
+    let targets = metadata.package(PACKAGE)?.targets.iter();
+    let chosen: Vec<&str> = targets
+        .filter(|target| target.kind == ["test"])
+        .map(|target| target.name.as_str())
+        .filter(|name| PREFIXES.iter().any(|prefix| name.starts_with(prefix)))
+        .collect();
+    if chosen.is_empty() {
+        bail!("nothing for Miri: tests/ has no test target whose name begins with threads or miri");
+    }
     miri(&["-p", "cpuhp-core", "--lib"])?;
-    for target in &metadata.package(PACKAGE)?.targets {
-        let name = target.name.as_str();
-        let chosen = PREFIXES.iter().any(|prefix| name.starts_with(prefix));
-        if chosen && target.kind == ["test"] {
-            miri(&["-p", PACKAGE, "--test", name])?;
-        }
+    for name in chosen {
+        miri(&["-p", PACKAGE, "--test", name])?;
     }
     Ok(Exit::Pass)
 }

@@ -22,9 +22,13 @@ pub(crate) const BARE_METAL: [&str; 3] = [
     "riscv64gc-unknown-none-elf",
 ];
 
+/// The program that `size` measures; no member of the workspace.
+const PROBE: &str = "xtask/probe/Cargo.toml";
+
 pub(super) fn fmt() -> Result<Exit> {
     install::ensure_component("rustfmt")?;
-    done(cargo::cargo().args(["fmt", "--all", "--check"]))
+    done(cargo::cargo().args(["fmt", "--all", "--check"]))?;
+    done(cargo::cargo().args(["fmt", "--check", "--manifest-path", PROBE]))
 }
 
 pub(super) fn clippy() -> Result<Exit> {
@@ -52,22 +56,30 @@ pub(super) fn clippy() -> Result<Exit> {
 
 pub(super) fn cross() -> Result<Exit> {
     install::ensure_component("clippy")?;
+    let probe_dir = cargo::metadata()?.target_directory.join("size");
     for target in BARE_METAL {
         install::ensure_target(target)?;
-        let mut command = cargo::cargo();
-        command
-            .args(["clippy", "--target", target])
-            .args(packages(&LIBRARIES));
+        let mut members = clippy_for(target);
+        members.args(packages(&LIBRARIES));
         if target.starts_with("x86_64") {
-            command.args(packages(&KERNELS));
+            members.args(packages(&KERNELS));
         }
-        done(
-            command
-                .args(["--", "-D", "warnings"])
-                .env_remove("RUSTFLAGS"),
-        )?;
+        done(members.args(["--", "-D", "warnings"]))?;
+        let mut probe = clippy_for(target);
+        probe.args(["--all-features", "--manifest-path", PROBE]);
+        probe.arg("--target-dir").arg(&probe_dir);
+        done(probe.args(["--", "-D", "warnings"]))?;
     }
     Ok(Exit::Pass)
+}
+
+/// Clippy for a bare-metal target, whose flags come from `.cargo/config.toml` alone.
+fn clippy_for(target: &str) -> Command {
+    let mut command = cargo::cargo();
+    command
+        .args(["clippy", "--target", target])
+        .env_remove("RUSTFLAGS");
+    command
 }
 
 pub(super) fn docs() -> Result<Exit> {

@@ -8,7 +8,7 @@ use crate::exit::Exit;
 use crate::process;
 
 /// Files that every published crate holds.
-const NEEDED: [&str; 3] = ["Cargo.toml", "Cargo.toml.orig", "src/lib.rs"];
+const NEEDED: [&str; 3] = ["Cargo.toml", "README.md", "src/lib.rs"];
 
 pub(super) fn run() -> Result<Exit> {
     for library in LIBRARIES {
