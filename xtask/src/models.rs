@@ -1,6 +1,7 @@
 //! The loom models as programs: build them, list them, run one of them under a time limit.
 //!
-//! A model is a test of a target in `tests/` whose name begins with `loom_`. When it passes it prints one line
+//! A model is a test of a target in `tests/` whose name begins with `loom_`; one that is `#[ignore]`d takes long and runs
+//! only with `--long`. When it passes it prints one line
 //! `@loom {"model":…,"family":…,"threads":…,"bound":…,"executions":…,"seconds":…}`.
 
 use std::env;

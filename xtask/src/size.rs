@@ -27,6 +27,9 @@ const TEXT_BOUND: u64 = 12 << 10;
 /// CPUs whose storage the probe holds.
 const CPUS: u64 = 64;
 
+/// The verdict of a figure that misses its bound.
+const MISSED: &str = "MISSED";
+
 /// What was measured for one target.
 struct Measured {
     record: u64,
@@ -48,16 +51,10 @@ pub(crate) fn run() -> Result<Exit> {
     for target in BARE_METAL {
         install::ensure_target(target)?;
         let measured = measure(target)?;
-        for (figure, bytes, bound, is_met) in measured.rows() {
-            let verdict = if is_met { "pass" } else { "MISSED" };
-            missed += usize::from(!is_met);
-            table.add_row([
-                target.to_owned(),
-                figure,
-                bytes.to_string(),
-                bound,
-                verdict.to_owned(),
-            ]);
+        for (figure, bytes, bound) in measured.rows() {
+            let verdict = bound.verdict(bytes);
+            missed += usize::from(verdict == MISSED);
+            table.add_row([target, figure, &bytes.to_string(), &bound.text(), verdict]);
         }
         if measured.text > TEXT_BOUND {
             println!(
@@ -73,41 +70,49 @@ pub(crate) fn run() -> Result<Exit> {
     Ok(Exit::from_failures(missed))
 }
 
+/// What a figure is held against.
+#[derive(Clone, Copy, Debug)]
+enum Bound {
+    Exactly(u64),
+    AtMost(u64),
+    AtLeast(u64),
+    /// Shown only.
+    Free,
+}
+
+impl Bound {
+    fn text(self) -> String {
+        match self {
+            Self::Exactly(bound) => format!("= {bound}"),
+            Self::AtMost(bound) => format!("<= {bound}"),
+            Self::AtLeast(bound) => format!(">= {bound}"),
+            Self::Free => "-".to_owned(),
+        }
+    }
+
+    fn verdict(self, bytes: u64) -> &'static str {
+        let is_met = match self {
+            Self::Exactly(bound) => bytes == bound,
+            Self::AtMost(bound) => bytes <= bound,
+            Self::AtLeast(bound) => bytes >= bound,
+            Self::Free => return "-",
+        };
+        if is_met { "pass" } else { MISSED }
+    }
+}
+
 impl Measured {
-    /// Figure, bytes, bound, and whether it is met.
-    fn rows(&self) -> [(String, u64, String, bool); 5] {
-        let storage = CPUS * RECORD;
+    fn rows(&self) -> [(&'static str, u64, Bound); 5] {
         [
+            ("record", self.record, Bound::Exactly(RECORD)),
+            ("text and rodata", self.text, Bound::AtMost(TEXT_BOUND)),
             (
-                "record".to_owned(),
-                self.record,
-                format!("= {RECORD}"),
-                self.record == RECORD,
-            ),
-            (
-                "text and rodata".to_owned(),
-                self.text,
-                format!("<= {TEXT_BOUND}"),
-                self.text <= TEXT_BOUND,
-            ),
-            (
-                "text and rodata, errors' texts too".to_owned(),
+                "the same with errors' texts",
                 self.text_with_display,
-                "-".to_owned(),
-                true,
+                Bound::Free,
             ),
-            (
-                format!(".data of {CPUS} CPUs"),
-                self.data,
-                "= 0".to_owned(),
-                self.data == 0,
-            ),
-            (
-                format!(".bss of {CPUS} CPUs"),
-                self.bss,
-                format!(">= {storage}"),
-                self.bss >= storage,
-            ),
+            (".data of 64 CPUs", self.data, Bound::Exactly(0)),
+            (".bss of 64 CPUs", self.bss, Bound::AtLeast(CPUS * RECORD)),
         ]
     }
 }
@@ -163,4 +168,24 @@ fn build(target: &str, feature: Option<&str>) -> Result<Image> {
         .ok_or_else(|| anyhow!("building the probe made no executable"))?;
     let bytes = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
     Image::read(&bytes).with_context(|| format!("cannot read {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_beyond_their_bound_are_missed() {
+        for (bound, good, bad) in [
+            (Bound::Exactly(128), 128, 136),
+            (Bound::AtMost(12), 12, 13),
+            (Bound::AtLeast(12), 12, 11),
+        ] {
+            assert_eq!(
+                (bound.verdict(good), bound.verdict(bad)),
+                ("pass", MISSED),
+                "{bound:?}"
+            );
+        }
+    }
 }
