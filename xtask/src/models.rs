@@ -160,7 +160,11 @@ pub(crate) fn build(root: &Path, target_dir: &Path, messages: Messages) -> Resul
     Ok(models)
 }
 
-fn targets() -> Result<Vec<String>> {
+/// The targets that hold models.
+///
+/// # Errors
+/// The workspace cannot be read.
+pub(crate) fn targets() -> Result<Vec<String>> {
     let metadata = cargo::metadata()?;
     let targets = metadata.package(PACKAGE)?.targets.iter();
     Ok(targets
