@@ -199,7 +199,10 @@ mod tests {
             "max,cpuid-0xb=off"
         );
         assert_eq!(cpu(&plan(&["cpu=qemu64"], Accel::Tcg, None)), "qemu64");
-        assert_eq!(cpu(&plan(&[], Accel::Kvm, None)), "host");
+        assert_eq!(
+            cpu(&plan(&[], Accel::Kvm, None)),
+            "host,arch-capabilities=off"
+        );
     }
 
     #[test]
