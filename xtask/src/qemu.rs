@@ -107,10 +107,10 @@ fn accel(plan: &Plan) -> Vec<String> {
 }
 
 fn cpu(plan: &Plan) -> String {
-    let default = if plan.accel == Accel::Kvm {
-        "host"
-    } else {
-        "max"
+    let default = match plan.accel {
+        // Some hosts list that model register and refuse to set it; QEMU then aborts.
+        Accel::Kvm => "host,arch-capabilities=off",
+        Accel::Tcg | Accel::Icount => "max",
     };
     let mut words = vec![plan.machine.cpu.as_deref().unwrap_or(default)];
     words.extend(plan.machine.features.iter().map(String::as_str));
