@@ -4,15 +4,12 @@
 //! between them.
 //!
 //! Spec: Intel SDM vol. 3B, "Time-Stamp Counter"; ACPI 6.5, "Power Management Timer".
-#![expect(
-    unsafe_code,
-    reason = "the time-stamp counter and I/O ports are reached by instructions only"
-)]
-
 use core::num::NonZeroU64;
 
 #[cfg(target_arch = "x86_64")]
-use core::arch::asm;
+mod tsc;
+#[cfg(target_arch = "x86_64")]
+pub use tsc::{calibrate, ticks};
 
 const NS_PER_S: u64 = 1_000_000_000;
 /// Frequency of the ACPI power-management timer.
@@ -37,7 +34,8 @@ impl Clock {
     pub const fn new(hz: NonZeroU64, base: u64) -> Self {
         Self {
             base,
-            scale: (NS_PER_S << 32) / hz.get(),
+            // To the nearest; the sum stays below 2^64, since 10^9 x 2^32 is below 2^62.
+            scale: ((NS_PER_S << 32) + hz.get() / 2) / hz.get(),
         }
     }
 
@@ -47,7 +45,9 @@ impl Clock {
     pub const fn ns(&self, ticks: u64) -> u64 {
         let product = ticks.saturating_sub(self.base) as u128 * self.scale as u128;
         // 2^64 ns are 584 years.
-        (product >> 32 & u64::MAX as u128) as u64
+        #[expect(clippy::cast_possible_truncation, reason = "const: `try_from` is not")]
+        let ns = (product >> 32) as u64;
+        ns
     }
 
     /// Returns the time now.
@@ -57,47 +57,7 @@ impl Clock {
     }
 }
 
-/// Reads the time-stamp counter, not before all earlier loads are done.
-#[cfg(target_arch = "x86_64")]
-pub fn ticks() -> u64 {
-    let (low, high): (u32, u32);
-    // SAFETY: RDTSC exists on every 64-bit CPU and ring 0 may always use it; LFENCE likewise. No
-    // `nomem`: a time stamp must stay where it is between memory accesses.
-    unsafe {
-        asm!("lfence", "rdtsc", out("eax") low, out("edx") high,
-            options(nostack, preserves_flags));
-    }
-    u64::from(high) << 32 | u64::from(low)
-}
-
-/// Measures the time-stamp counter against the ACPI power-management timer at `port`.
-///
-/// Takes 20 ms; `None` if the timer does not move or the result makes no sense. See
-/// [`crate::acpi::pm_timer_port`].
-///
-/// Context: boot CPU; exact only if nothing interrupts it for long at either end.
-///
-/// # Safety
-/// 1. `port` is the power-management timer's: reading it has no effect.
-#[cfg(target_arch = "x86_64")]
-pub unsafe fn calibrate(port: u16) -> Option<NonZeroU64> {
-    let read_pm = || {
-        let value: u32;
-        // SAFETY: promise 1.
-        unsafe {
-            asm!("in eax, dx", in("dx") port, out("eax") value,
-                options(nomem, nostack, preserves_flags));
-        }
-        value
-    };
-    measure(read_pm, ticks)
-}
-
 /// Returns the ticks per second of `read_tsc` in terms of a PM timer, with a bound on the reads.
-#[cfg_attr(
-    not(target_arch = "x86_64"),
-    expect(dead_code, reason = "called by `calibrate` and by tests")
-)]
 fn measure(mut read_pm: impl FnMut() -> u32, read_tsc: impl Fn() -> u64) -> Option<NonZeroU64> {
     let first = read_pm() & PM_MASK;
     let (mut start, mut start_tsc) = (first, 0);

@@ -10,6 +10,10 @@
     unsafe_code,
     reason = "an AP has no stack, segments or page tables before this code gives it some"
 )]
+#![expect(
+    clippy::too_many_lines,
+    reason = "`ap_entry64` is read in one piece; a naked function takes no lint attribute"
+)]
 
 use core::arch::{asm, naked_asm};
 use core::cell::UnsafeCell;

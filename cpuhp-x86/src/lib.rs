@@ -24,6 +24,13 @@
 //!
 //! Everything but the parts with assembly or registers builds and is tested on any host.
 #![no_std]
+#![cfg_attr(
+    not(any(target_arch = "x86_64", test)),
+    expect(
+        dead_code,
+        reason = "only the backend itself uses the parts that build everywhere"
+    )
+)]
 
 #[cfg(test)]
 extern crate std;

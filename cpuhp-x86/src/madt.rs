@@ -182,4 +182,4 @@ impl Entries<'_> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -20,10 +20,8 @@ pub struct Boot {
     pub root: u64,
 }
 
-/// Firmware lists the CPU; without it the record belongs to nobody.
-const LISTED: u32 = 1;
-/// It is there: enabled by firmware, or made present later.
-const PRESENT: u32 = 2;
+/// The CPU is there: enabled by firmware, or made present later.
+const PRESENT: u32 = 1;
 
 /// A poke that the CPU has not consumed yet; set by anybody.
 const POKED: u32 = 1;
@@ -89,6 +87,10 @@ pub(crate) enum Poke {
 
 impl BootRecord {
     /// The record of nobody.
+    #[expect(
+        clippy::declare_interior_mutable_const,
+        reason = "the initial value of each element of a static array"
+    )]
     pub const ZERO: Self = Self {
         stack_top: AtomicU64::new(0),
         percpu: AtomicU64::new(0),
@@ -147,15 +149,11 @@ impl BootRecord {
     pub(crate) fn list(&self, cpu: CpuId, hw_id: u32) {
         self.hw_id.store(hw_id, Ordering::Relaxed);
         self.cpu.store(cpu.get(), Ordering::Relaxed);
-        self.flags.store(LISTED, Ordering::Relaxed);
+        self.flags.store(0, Ordering::Relaxed);
     }
 
     pub(crate) fn set_present(&self) {
         self.flags.fetch_or(PRESENT, Ordering::Relaxed);
-    }
-
-    pub(crate) fn is_listed(&self) -> bool {
-        self.flags.load(Ordering::Relaxed) & LISTED != 0
     }
 
     pub(crate) fn is_present(&self) -> bool {

@@ -131,9 +131,10 @@ impl<'a> Table<'a> {
 
     fn add_all(&mut self, madt: &Madt<'_>, wanted: impl Fn(Listed) -> bool) {
         for entry in madt.entries().flatten() {
-            match entry {
-                Entry::Cpu { id, listed, .. } if wanted(listed) => self.add(id, listed),
-                _ => {}
+            if let Entry::Cpu { id, listed, .. } = entry
+                && wanted(listed)
+            {
+                self.add(id, listed);
             }
         }
     }
@@ -159,12 +160,13 @@ const MOST_COMPARED: usize = 4096;
 
 /// Counts ids that one entry type lists twice. Listed once by each type is what some firmware does.
 fn duplicates(madt: &Madt<'_>) -> u32 {
-    let cpus = || {
-        madt.entries().flatten().filter_map(|entry| match entry {
-            Entry::Cpu { id, listed, kind } if listed != Listed::Never => Some((id, kind)),
-            _ => None,
-        })
+    let cpu = |entry| {
+        let Entry::Cpu { id, listed, kind } = entry else {
+            return None;
+        };
+        (listed != Listed::Never).then_some((id, kind))
     };
+    let cpus = || madt.entries().flatten().filter_map(cpu);
     let twice =
         cpus()
             .take(MOST_COMPARED)
