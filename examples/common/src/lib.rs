@@ -1,1 +1,32 @@
-//! To come.
+//! The scenarios that every example kernel runs: one portable driver, on bare metal, on threads and
+//! in virtual time.
+//!
+//! Owns the example state table, the command line, the machine lines, the scenarios and every check
+//! that leads to `pass`. A kernel brings a [`Machine`] and calls [`run`]. `no_std`, allocates nothing.
+//!
+//! `pass` is computed, never assumed: callbacks check order, CPU and interrupt state while they run
+//! (`steps`), the forwarding platform counts kicks and their outcomes (`forward`), and at rest all of it
+//! is compared with what the core says (`check`).
+#![no_std]
+
+mod forward;
+mod json;
+mod log;
+mod machine;
+mod params;
+mod run;
+mod samples;
+mod scene;
+mod steps;
+mod tables;
+mod trace;
+mod violation;
+
+pub use forward::Forward;
+pub use log::CpuLog;
+pub use machine::{Existence, Host, Hp, Machine, Slept, Unable};
+pub use params::{From, Mode, ParamError, Params, Scenario, Toggle};
+pub use run::{Rest, Verdict, ap_main, print_bad_params, print_panic, run, verdict};
+pub use samples::Samples;
+pub use scene::{Scene, SceneParts, SceneStore};
+pub use trace::{Event, Tracer};

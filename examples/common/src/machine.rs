@@ -1,0 +1,135 @@
+//! What a kernel implements to run the scenarios: [`Host`], for the callbacks, and [`Machine`].
+//!
+//! Two traits, because the callbacks of the table are plain functions: they reach a `&'static dyn
+//! Host` through the [`Scene`](crate::Scene). [`Machine`] adds what only the driver needs.
+//!
+//! What else a kernel does, in this order:
+//!
+//! 1. [`Params::parse`](crate::Params::parse) of the command line.
+//! 2. [`Scene::install`](crate::Scene::install) with storage of its own and a `Host`.
+//! 3. `Cpuhp::with_trace(Forward::new(backend), Tracer, scene.table(), store.get())`, kept static.
+//! 4. `adopt_boot_cpu(BootSteps::Run)`: the table's steps run on the boot CPU as well.
+//! 5. [`run`](crate::run), then leave through the exit device.
+//!
+//! An AP calls [`ap_main`](crate::ap_main) from its entry code, then rests as the answer says.
+
+use core::fmt;
+
+use cpuhp_core::{CpuId, Cpuhp, KickError, Platform, StepResult};
+
+use crate::forward::Forward;
+use crate::trace::Tracer;
+
+/// The hotplug machine of a kernel with the backend `B`.
+pub type Hp<B> = Cpuhp<'static, Forward<B>, Tracer>;
+
+/// How [`Host::sleep`] slept.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Slept {
+    /// The time is over.
+    Over,
+    /// Not yet: the step answers "call me again", and the machine polls the CPU at that time.
+    CallAgain,
+}
+
+/// What the callbacks of the example table, the tracer and the printer need of a kernel.
+///
+/// Every method may be called on any CPU.
+pub trait Host: Sync {
+    /// Returns monotonic nanoseconds, comparable between CPUs: the platform's clock.
+    fn now(&self) -> u64;
+
+    /// Returns the number of the calling CPU.
+    fn this_cpu(&self) -> CpuId;
+
+    /// Writes one line and ends it. Called by one CPU at a time, never in a timed window.
+    fn print(&self, line: fmt::Arguments<'_>);
+
+    /// Spends the time until `until` in a step of `cpu`, asleep where this CPU can sleep now.
+    ///
+    /// Context: the CPU that executes the step; in STARTING interrupts are off and must stay so.
+    /// [`Slept::CallAgain`] is for machines that cannot block inside a callback.
+    fn sleep(&self, cpu: CpuId, until: u64) -> Slept;
+
+    /// Gives `cpu` what it needs to enter: stack, per-CPU area, start record.
+    ///
+    /// Context: control CPU, PREPARE. Also called for the boot CPU, when it is adopted.
+    ///
+    /// # Errors
+    /// The kernel's own, if there is no memory.
+    fn prepare(&self, _cpu: CpuId) -> StepResult {
+        Ok(())
+    }
+
+    /// Takes back what [`Self::prepare`] gave. Context: control CPU, PREPARE.
+    fn unprepare(&self, _cpu: CpuId) {}
+
+    /// Sets up the calling CPU's interrupts and timer. Context: STARTING, interrupts off.
+    fn start(&self, _cpu: CpuId) {}
+
+    /// Undoes [`Self::start`]. Context: STARTING, interrupts off.
+    fn stop(&self, _cpu: CpuId) {}
+}
+
+/// Why a machine cannot do what a scenario needs: one sentence.
+pub type Unable = &'static str;
+
+/// A kernel, or the hosted runner, as the driver sees it.
+pub trait Machine: Host {
+    /// The platform below the forwarding one.
+    type Backend: Platform + 'static;
+
+    /// Returns the hotplug machine.
+    fn hp(&self) -> &Hp<Self::Backend>;
+
+    /// Returns the architecture as the machine lines name it.
+    fn arch(&self) -> &'static str;
+
+    /// Whether `cpu`, which firmware lists, really exists; `None` if this kernel cannot know.
+    fn exists(&self, _cpu: CpuId) -> Option<Existence> {
+        None
+    }
+
+    /// Stops all CPUs but the calling one by force and starts over with fresh, zero storage: from
+    /// then on [`Self::hp`] returns a new machine, its boot CPU adopted.
+    ///
+    /// For machines whose CPUs can be reset but not stopped. Asked for only where `can_off` is false.
+    ///
+    /// # Errors
+    /// This machine cannot; nothing changed. The default.
+    fn renew(&self) -> Result<(), Unable> {
+        Err("its CPUs can be neither stopped nor reset")
+    }
+
+    /// Runs `job` on `cpu`, which is online; the calling CPU serves its own record meanwhile, like
+    /// any AP, and may be taken down and started again.
+    ///
+    /// Returns when the job has ended. A kernel on which the calling context does not survive being
+    /// taken down never returns, and ends the machine after the job by [`crate::verdict`].
+    ///
+    /// # Errors
+    /// This machine cannot; nothing ran. The default.
+    fn run_on(&self, _cpu: CpuId, _job: fn(&Self)) -> Result<(), Unable> {
+        Err("it cannot hand the driver to another CPU")
+    }
+
+    /// Starts `cpu` by the backend alone, for mode `raw`: no state machine knows of it.
+    ///
+    /// [`Host::prepare`] was called. The CPU enters by [`crate::ap_main`], which writes one flag and
+    /// answers [`crate::Rest::Raw`].
+    ///
+    /// # Errors
+    /// The backend's. `None`: this machine has no such mode. The default.
+    fn raw_kick(&self, _cpu: CpuId) -> Option<Result<(), KickError>> {
+        None
+    }
+}
+
+/// Whether a CPU that is listed is there.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Existence {
+    /// It comes when it is kicked.
+    There,
+    /// It is listed and never comes.
+    Absent,
+}

@@ -1,0 +1,178 @@
+//! The one scene of a program: parameters, host, storage; what callbacks and platform write down.
+//!
+//! Callbacks are plain functions, so they find all this through one static. The storage is the
+//! kernel's, a static [`SceneStore`] that is all zero and stays in `.bss`, or parts it allocated.
+
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use cpuhp_core::{CpuId, CpuMask, MaskWord, StateId, Table};
+use spin::Once;
+
+use crate::log::CpuLog;
+use crate::machine::Host;
+use crate::params::Params;
+use crate::samples::Samples;
+use crate::steps;
+use crate::trace::Event;
+use crate::violation::Violations;
+
+static SCENE: Once<Scene> = Once::new();
+
+/// Returns the scene; there is none before [`Scene::install`].
+pub(crate) fn get() -> Option<&'static Scene> {
+    SCENE.get()
+}
+
+/// Everything the driver keeps besides the core's own storage.
+pub struct Scene {
+    pub(crate) host: &'static dyn Host,
+    pub(crate) params: Params,
+    pub(crate) table: &'static Table,
+    /// State of each logged step, by its place in the order; 0 is `OFFLINE`.
+    pub(crate) states: [StateId; steps::LOGGED + 1],
+    pub(crate) parts: SceneParts,
+    pub(crate) violations: Violations,
+    /// CPU that drives, and may walk PREPARE of others.
+    pub(crate) control: AtomicU32,
+    /// CPUs inside the step that takes one at a time.
+    pub(crate) inside: AtomicU32,
+    /// Nanoseconds the control CPU spent in waits.
+    pub(crate) waited: AtomicU64,
+    /// When the first kick since the last [`Self::begin_window`] was sent; 0 = none.
+    pub(crate) first_kick: AtomicU64,
+    /// When the last one was.
+    pub(crate) last_kick: AtomicU64,
+    /// Trace events wanted so far, kept or not.
+    pub(crate) events: AtomicU32,
+    /// Whether APs enter without a state machine now.
+    pub(crate) raw: AtomicU32,
+    pub(crate) verdict: AtomicU32,
+}
+
+/// Borrowed storage of a scene, all of it freshly zero.
+#[derive(Clone, Copy, Debug)]
+pub struct SceneParts {
+    /// One per possible CPU.
+    pub cpus: &'static [CpuLog],
+    /// `words(cpus)` words, for a mask of the driver's own.
+    pub mask: &'static [MaskWord],
+    /// Room for trace events; what does not fit is counted.
+    pub events: &'static [Event],
+    /// Two sets of measurements.
+    pub samples: &'static [Samples; 2],
+}
+
+/// Static storage of a scene for up to `CPUS` CPUs; `WORDS` is `words(CPUS)`.
+#[derive(Debug)]
+pub struct SceneStore<const CPUS: usize, const WORDS: usize, const EVENTS: usize> {
+    cpus: [CpuLog; CPUS],
+    mask: [MaskWord; WORDS],
+    events: [Event; EVENTS],
+    samples: [Samples; 2],
+}
+
+impl<const CPUS: usize, const WORDS: usize, const EVENTS: usize> SceneStore<CPUS, WORDS, EVENTS> {
+    /// Makes the storage, all zero.
+    pub const fn new() -> Self {
+        Self {
+            cpus: [const { CpuLog::new() }; CPUS],
+            mask: [const { MaskWord::new(0) }; WORDS],
+            events: [const { Event::new() }; EVENTS],
+            samples: [const { Samples::new() }; 2],
+        }
+    }
+
+    /// Lends the storage of the first `cpus` CPUs out.
+    pub fn get(&'static self, cpus: usize) -> SceneParts {
+        SceneParts {
+            cpus: self.cpus.get(..cpus).unwrap_or(&self.cpus),
+            mask: &self.mask,
+            events: &self.events,
+            samples: &self.samples,
+        }
+    }
+}
+
+impl<const C: usize, const W: usize, const E: usize> Default for SceneStore<C, W, E> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Scene {
+    /// Installs the one scene of this program. A second call returns the first scene.
+    ///
+    /// Context: boot CPU, before `Cpuhp` is made, since the table is the scene's.
+    pub fn install(parts: SceneParts, params: Params, host: &'static dyn Host) -> &'static Self {
+        SCENE.call_once(|| {
+            let table = steps::table(&params);
+            Self {
+                host,
+                params,
+                table,
+                states: steps::states(table),
+                parts,
+                violations: Violations::new(),
+                control: AtomicU32::new(host.this_cpu().get()),
+                inside: AtomicU32::new(0),
+                waited: AtomicU64::new(0),
+                first_kick: AtomicU64::new(0),
+                last_kick: AtomicU64::new(0),
+                events: AtomicU32::new(0),
+                raw: AtomicU32::new(0),
+                verdict: AtomicU32::new(0),
+            }
+        })
+    }
+
+    /// Returns the table that the parameters ask for, for `Cpuhp::with_trace`.
+    pub fn table(&self) -> &'static Table {
+        self.table
+    }
+
+    /// Returns the parameters.
+    pub fn params(&self) -> &Params {
+        &self.params
+    }
+
+    pub(crate) fn cpu(&self, cpu: CpuId) -> Option<&'static CpuLog> {
+        self.parts.cpus.get(cpu.index())
+    }
+
+    /// Returns every CPU with its log.
+    pub(crate) fn cpus(&self) -> impl Iterator<Item = (CpuId, &'static CpuLog)> + use<> {
+        (0..).map(CpuId::new).zip(self.parts.cpus)
+    }
+
+    /// Returns the driver's own mask, emptied.
+    pub(crate) fn empty_mask(&self) -> CpuMask<'static> {
+        for word in self.parts.mask {
+            word.store(0, Ordering::Relaxed);
+        }
+        CpuMask::new(self.parts.mask)
+    }
+
+    /// Begins a timed window: forgets the times of the last one.
+    pub(crate) fn begin_window(&self) {
+        self.waited.store(0, Ordering::Relaxed);
+        self.first_kick.store(0, Ordering::Relaxed);
+        self.last_kick.store(0, Ordering::Relaxed);
+        for (_, log) in self.cpus() {
+            log.begin_window();
+        }
+    }
+
+    /// Returns how many logged steps are up in `state`.
+    pub(crate) fn level_of(&self, state: StateId) -> u32 {
+        let up = self.states.iter().skip(1).filter(|at| **at <= state);
+        u32::try_from(up.count()).unwrap_or(u32::MAX)
+    }
+}
+
+impl core::fmt::Debug for Scene {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Scene")
+            .field("params", &self.params)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,145 @@
+//! What can be found wrong, counted, and the first few kept for a person to read.
+
+use core::fmt;
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use cpuhp_core::CpuId;
+
+use crate::machine::Host;
+
+/// One kind of broken promise.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub(crate) enum Violation {
+    Order,
+    WrongCpu,
+    Interrupts,
+    Overlap,
+    Level,
+    Balance,
+    Masks,
+    Target,
+    Tag,
+    Kicks,
+    KickOutcome,
+    OperationFailed,
+    WrongError,
+    WrongState,
+    WrongLog,
+    Count,
+    Existence,
+    Deadline,
+    HeldUp,
+    Time,
+}
+
+const ALL: [(Violation, &str); 20] = [
+    (Violation::Order, "a callback ran out of order"),
+    (Violation::WrongCpu, "a callback ran on the wrong CPU"),
+    (
+        Violation::Interrupts,
+        "a callback ran with interrupts in the wrong state",
+    ),
+    (
+        Violation::Overlap,
+        "two CPUs were in a step that takes one at a time",
+    ),
+    (
+        Violation::Level,
+        "the state is not the number of steps that are up",
+    ),
+    (
+        Violation::Balance,
+        "ups without their downs, or the reverse",
+    ),
+    (Violation::Masks, "a mask does not match the state"),
+    (Violation::Target, "at rest, the target is not the state"),
+    (Violation::Tag, "the tag does not match the state"),
+    (Violation::Kicks, "not exactly one kick per start"),
+    (Violation::KickOutcome, "not exactly one outcome per kick"),
+    (
+        Violation::OperationFailed,
+        "an operation failed that should not",
+    ),
+    (
+        Violation::WrongError,
+        "the error is not the one that was caused",
+    ),
+    (Violation::WrongState, "the CPU is not where it should be"),
+    (
+        Violation::WrongLog,
+        "the callbacks are not those that should have run",
+    ),
+    (Violation::Count, "a count is not what it should be"),
+    (Violation::Existence, "the wrong CPUs came, or failed to"),
+    (
+        Violation::Deadline,
+        "a wait did not end at its one deadline",
+    ),
+    (Violation::HeldUp, "missing CPUs held living ones up"),
+    (Violation::Time, "times are out of order"),
+];
+
+/// How many are kept.
+const KEPT: usize = 8;
+
+/// The violations of one result.
+#[derive(Debug)]
+pub(crate) struct Violations {
+    count: AtomicU32,
+    /// Kind in bits 0..8, CPU in 8..40, two details of 12 bits each.
+    first: [AtomicU64; KEPT],
+}
+
+impl Violations {
+    pub(crate) const fn new() -> Self {
+        Self {
+            count: AtomicU32::new(0),
+            first: [const { AtomicU64::new(0) }; KEPT],
+        }
+    }
+
+    /// Counts a violation; `found` and `right` are two numbers that help to understand it.
+    pub(crate) fn add(&self, what: Violation, cpu: CpuId, found: u32, right: u32) {
+        let at = self.count.fetch_add(1, Ordering::Relaxed) as usize;
+        if let Some(slot) = self.first.get(at) {
+            let details = u64::from(found & 0xfff) << 40 | u64::from(right & 0xfff) << 52;
+            let word = what as u64 | u64::from(cpu.get()) << 8 | details;
+            slot.store(word, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn count(&self) -> u32 {
+        self.count.load(Ordering::Relaxed)
+    }
+
+    /// Prints the first ones, and forgets all.
+    pub(crate) fn print_and_clear(&self, host: &dyn Host) {
+        let count = self.count() as usize;
+        for slot in self.first.iter().take(count) {
+            host.print(format_args!(
+                "violation: {}",
+                Shown(slot.load(Ordering::Relaxed))
+            ));
+        }
+        if count > KEPT {
+            host.print(format_args!("violation: and {} more", count - KEPT));
+        }
+        self.count.store(0, Ordering::Relaxed);
+    }
+}
+
+struct Shown(u64);
+
+impl fmt::Display for Shown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = ALL.iter().find(|(kind, _)| *kind as u64 == self.0 & 0xff);
+        let text = kind.map_or("", |(_, text)| text);
+        let (cpu, found, right) = (
+            self.0 >> 8 & 0xffff_ffff,
+            self.0 >> 40 & 0xfff,
+            self.0 >> 52,
+        );
+        write!(f, "cpu {cpu}: {text} ({found}, expected {right})")
+    }
+}
