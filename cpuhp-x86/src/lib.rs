@@ -37,6 +37,8 @@ extern crate std;
 
 pub mod acpi;
 mod apic;
+#[cfg(target_arch = "x86_64")]
+mod backend;
 pub mod clock;
 mod config;
 #[cfg(target_arch = "x86_64")]
@@ -57,4 +59,4 @@ pub use config::{
 pub use record::{Boot, BootRecord};
 
 #[cfg(target_arch = "x86_64")]
-pub use platform::{Rest, X86};
+pub use backend::{Rest, X86};
