@@ -1,15 +1,18 @@
-//! Taking the boot CPU in: the one CPU that nobody kicks, and that walks its own table.
+//! Taking the boot CPU in: the one CPU that nobody kicks. It is control CPU and AP of the same
+//! operation, and polls both sides in turn.
 
+use crate::ap::ApNext;
 use crate::cpu::CpuId;
-use crate::error::{Failure, Left, OpError, StepError, StepFailure, Why};
-use crate::handshake::Tag;
+use crate::drive::Advance;
+use crate::error::{OpError, Why};
+use crate::handshake::{Release, Tag};
 use crate::hotplug::{Cpuhp, Section};
 use crate::mask::Kind;
+use crate::phase::Bounds;
 use crate::platform::{Platform, Who};
 use crate::record::Record;
-use crate::step::{Direction, Rollback, StateId};
+use crate::sync::Ordering;
 use crate::trace::Trace;
-use crate::walk::Stop;
 
 /// What becomes of the steps of the boot CPU when it is adopted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -27,8 +30,9 @@ impl<P: Platform, T: Trace> Cpuhp<'_, P, T> {
     ///
     /// # Errors
     /// [`OpError::Refused`] with [`Why::NoSuchCpu`], [`Why::AlreadyAdopted`], [`Why::Busy`] or
-    /// [`Why::StorageTooSmall`]: nothing ran. [`OpError::Failed`]: a step failed, what was up is down
-    /// again, and it can be tried again.
+    /// [`Why::StorageTooSmall`]: nothing ran. [`OpError::Failed`]: a step of PREPARE failed and the
+    /// CPU is back at `OFFLINE`, or one of ONLINE and it is back at `AP_IDLE`, since a running CPU
+    /// cannot go below. Calling it again goes on from there.
     pub fn adopt_boot_cpu(&self, steps: BootSteps) -> Result<(), OpError> {
         let cpu = self.platform().this_cpu();
         let refused = |why| OpError::refused(cpu, why);
@@ -37,134 +41,61 @@ impl<P: Platform, T: Trace> Cpuhp<'_, P, T> {
             return Err(refused(Why::StorageTooSmall));
         }
         let guard = self.lock(cpu)?;
-        let word = rec.edges.look();
-        if word.tag() != Tag::Dead || !self.storage.mask(Kind::Available).is_empty() {
+        let is_new = match rec.edges.look().tag() {
+            Tag::Dead => self.available().is_empty(),
+            Tag::Up => rec.state() < self.table().online(),
+            Tag::Kicked | Tag::Alive | Tag::Go | Tag::Die => false,
+            Tag::Gone | Tag::Cancelled | Tag::Parked => false,
+        };
+        if !is_new {
             return Err(refused(Why::AlreadyAdopted));
         }
-        for number in 0..self.cpus() {
-            // The number of records fits: `Storage` checks it.
-            self.refresh_present(CpuId::new(u32::try_from(number).unwrap_or(u32::MAX)));
+        for cpu in self.all_cpus() {
+            self.refresh_present(cpu);
         }
-        match steps {
-            BootSteps::Run => self.walk_boot_cpu(cpu, rec).map_err(OpError::Failed)?,
-            BootSteps::AlreadyDone => rec.set_state(self.table().online()),
+        self.present().insert(cpu);
+        let stamp = self.storage.lock.next_stamp();
+        rec.owner.store(stamp, Ordering::Relaxed);
+        rec.begin(self.table().online(), Release::ByControl);
+        let ended = match steps {
+            BootSteps::Run => self.walk_boot_cpu(cpu, rec),
+            BootSteps::AlreadyDone => {
+                self.note_boot_cpu(cpu, rec);
+                Advance::Reached
+            }
+        };
+        self.close(rec, ended);
+        drop(guard);
+        self.failure(cpu, rec)
+            .map_or(Ok(()), |failed| Err(OpError::Failed(failed)))
+    }
+
+    /// Carries the operation on from both sides, which are the same CPU.
+    fn walk_boot_cpu(&self, cpu: CpuId, rec: &Record) -> Advance {
+        loop {
+            match self.advance(cpu, rec, Bounds::NONE) {
+                Advance::Turned => {}
+                Advance::Pending => match self.poll_ap(cpu) {
+                    ApNext::Spin => self.platform().relax(),
+                    ApNext::Wait => self.platform().wait(Who::Ap(cpu), rec.deadline.get()),
+                    ApNext::Idle | ApNext::Off | ApNext::Park | ApNext::Refused(_) => {}
+                },
+                ended @ (Advance::Reached | Advance::Ended | Advance::Stuck) => return ended,
+            }
         }
+    }
+
+    /// Writes down what boot did by hand.
+    fn note_boot_cpu(&self, cpu: CpuId, rec: &Record) {
+        rec.set_state(self.table().online());
         for section in [Section::Prepare, Section::Starting, Section::Online] {
             Self::mark_entered(rec, section);
         }
-        rec.end();
-        self.storage.mask(Kind::Present).insert(cpu);
         self.storage.mask(Kind::Available).insert(cpu);
         self.storage.mask(Kind::Online).insert(cpu);
-        if let Some(up) = rec.edges.adopt(word) {
+        let word = rec.edges.look();
+        if let Some(up) = rec.edges.adopt(word, Tag::Up) {
             self.edge(cpu, word.tag(), up.tag());
-        }
-        drop(guard);
-        Ok(())
-    }
-
-    fn walk_boot_cpu(&self, cpu: CpuId, rec: &Record) -> Result<(), Failure> {
-        let (kick, last) = (self.table().kick(), self.table().online());
-        let first = match self.boot_section(cpu, rec, Section::Prepare, Rollback::No, kick) {
-            Err(first) => first,
-            Ok(()) => {
-                let idle = self.table().ap_idle();
-                let walked = self
-                    .boot_starting(cpu, rec, idle, Rollback::No)
-                    .and_then(|()| {
-                        self.boot_section(cpu, rec, Section::Online, Rollback::No, last)
-                    });
-                match walked {
-                    Ok(()) => return Ok(()),
-                    Err(first) => first,
-                }
-            }
-        };
-        let rollback = self.boot_back(cpu, rec).err();
-        rec.first.set(first.at, first.err);
-        if let Some(second) = rollback {
-            rec.second.set(second.at, second.err);
-        }
-        Err(Failure {
-            cpu,
-            first,
-            rollback,
-            kick: None,
-            left: Left::At(rec.state()),
-        })
-    }
-
-    /// Walks all that is up back down.
-    fn boot_back(&self, cpu: CpuId, rec: &Record) -> Result<(), StepFailure> {
-        let (kick, idle) = (self.table().kick(), self.table().ap_idle());
-        if rec.state() >= idle {
-            self.boot_section(cpu, rec, Section::Online, Rollback::Yes, idle)?;
-        }
-        if rec.state() > kick {
-            self.boot_starting(cpu, rec, kick, Rollback::Yes)?;
-        }
-        self.boot_section(cpu, rec, Section::Prepare, Rollback::Yes, StateId::OFFLINE)
-    }
-
-    /// Walks STARTING with interrupts off; between two calls of a waiting step it only relaxes.
-    fn boot_starting(
-        &self,
-        cpu: CpuId,
-        rec: &Record,
-        goal: StateId,
-        rollback: Rollback,
-    ) -> Result<(), StepFailure> {
-        self.platform().enter_atomic();
-        let walked = self.boot_section(cpu, rec, Section::Starting, rollback, goal);
-        self.platform().leave_atomic();
-        walked
-    }
-
-    /// Walks one section, waiting where a step asks for it, each step at most `step_timeout`.
-    fn boot_section(
-        &self,
-        cpu: CpuId,
-        rec: &Record,
-        section: Section,
-        rollback: Rollback,
-        goal: StateId,
-    ) -> Result<(), StepFailure> {
-        let failed = |at, err| StepFailure {
-            at,
-            name: self.table().name(at),
-            err,
-        };
-        let dir = if goal < rec.state() {
-            Direction::Down
-        } else {
-            Direction::Up
-        };
-        let (mut at, mut deadline) = (rec.state(), u64::MAX);
-        loop {
-            match self.walk(cpu, rec, cpu, (section, rollback), |walk| {
-                walk.run(dir, goal)
-            }) {
-                Stop::Done => return Ok(()),
-                Stop::Failed(at, err) => return Err(failed(at, err)),
-                Stop::Pending => {}
-            }
-            if deadline == u64::MAX || rec.state() != at {
-                at = rec.state();
-                deadline = self
-                    .platform()
-                    .now()
-                    .saturating_add(self.platform().step_timeout());
-            }
-            if self.platform().now() >= deadline {
-                let step = if dir == Direction::Up { at.above() } else { at };
-                return Err(failed(step, StepError::TIMEOUT));
-            }
-            match section {
-                Section::Starting => self.platform().relax(),
-                Section::Prepare | Section::Online => {
-                    self.platform().wait(Who::Ap(cpu), deadline);
-                }
-            }
         }
     }
 }

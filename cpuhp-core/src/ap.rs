@@ -10,7 +10,7 @@ use crate::hotplug::{Cpuhp, Section};
 use crate::mask::Kind;
 use crate::platform::{Platform, Who};
 use crate::record::Record;
-use crate::step::{Direction, Rollback, StateId};
+use crate::step::{Rollback, StateId};
 use crate::trace::Trace;
 use crate::walk::Stop;
 
@@ -235,8 +235,13 @@ impl<P: Platform, T: Trace> Cpuhp<'_, P, T> {
             self.platform().enter_atomic();
         }
         let idle = self.table().ap_idle();
-        let section = (Section::Starting, Rollback::No);
-        if self.walk(cpu, rec, cpu, section, |walk| walk.run(Direction::Up, idle)) != Stop::Done {
+        let rollback = if word.is_back() {
+            Rollback::Yes
+        } else {
+            Rollback::No
+        };
+        let section = (Section::Starting, rollback);
+        if self.walk(cpu, rec, cpu, section, idle) != Stop::Done {
             return Flow::Return(ApNext::Spin);
         }
         Self::mark_entered(rec, Section::Starting);
@@ -266,18 +271,13 @@ impl<P: Platform, T: Trace> Cpuhp<'_, P, T> {
         } else {
             request.goal()
         };
-        let dir = if goal < rec.state() {
-            Direction::Down
-        } else {
-            Direction::Up
-        };
         let rollback = if back || request.is_rollback() {
             Rollback::Yes
         } else {
             Rollback::No
         };
         let section = (Section::Online, rollback);
-        match self.walk(cpu, rec, cpu, section, |walk| walk.run(dir, goal)) {
+        match self.walk(cpu, rec, cpu, section, goal) {
             Stop::Pending => return Flow::Return(ApNext::Wait),
             Stop::Done => {}
             Stop::Failed(at, err) if back => rec.walk_second.set(at, err),
@@ -331,9 +331,10 @@ impl<P: Platform, T: Trace> Cpuhp<'_, P, T> {
                 self.storage.mask(Kind::Available).remove(cpu);
             }
             let kick = self.table().kick();
-            let section = (Section::Starting, Rollback::No);
-            let down = |walk: &crate::walk::Walk<'_, T>| walk.run(Direction::Down, kick);
-            if self.walk(cpu, rec, cpu, section, down) != Stop::Done {
+            let back = rec.edges.ap_request().is_some_and(Request::is_rollback);
+            let rollback = if back { Rollback::Yes } else { Rollback::No };
+            let section = (Section::Starting, rollback);
+            if self.walk(cpu, rec, cpu, section, kick) != Stop::Done {
                 return Flow::Return(ApNext::Spin);
             }
             rec.mode.set(IDLE);

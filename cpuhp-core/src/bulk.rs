@@ -117,16 +117,7 @@ impl<P: Platform, T: Trace> WriteGuard<'_, '_, P, T> {
     /// [`Why::NoSuchCpu`] if a CPU beyond the records is named, [`Why::Busy`] while another bulk
     /// operation runs under this guard; nothing changed.
     pub fn bring_up(&self, which: Which<'_>) -> Result<BulkOp, OpError> {
-        let hp = self.hp;
-        hp.check_range(which)?;
-        let mut op = self.begin_bulk(Direction::Up)?;
-        let caller = hp.platform().this_cpu();
-        for cpu in hp.all_cpus() {
-            let able = hp.refresh_present(cpu) && cpu != caller;
-            op.admit(hp, which, cpu, hp.record(cpu).filter(|_| able));
-        }
-        op.begin_stage(hp, hp.table().kick().below(), Mode::OneByOne, Meet::No);
-        Ok(op)
+        self.begin_bulk(Direction::Up, which)
     }
 
     /// Begins to take many CPUs down to `OFFLINE`, best effort. Nothing runs before the first poll.
@@ -137,99 +128,105 @@ impl<P: Platform, T: Trace> WriteGuard<'_, '_, P, T> {
     /// [`Why::LastCpu`], [`Why::OnSelf`], [`Why::NotSupported`], naming the CPU; [`Why::NoSuchCpu`] and
     /// [`Why::Busy`] as in [`Self::bring_up`]. Nothing changed.
     pub fn take_down(&self, which: Which<'_>) -> Result<BulkOp, OpError> {
-        let hp = self.hp;
-        hp.check_range(which)?;
-        hp.check_take_down(which)?;
-        let mut op = self.begin_bulk(Direction::Down)?;
-        let caller = hp.platform().this_cpu();
-        for cpu in hp.all_cpus() {
-            let named = matches!(which, Which::Only(_)) || hp.online().contains(cpu);
-            op.admit(
-                hp,
-                which,
-                cpu,
-                hp.record(cpu).filter(|_| named && cpu != caller),
-            );
-        }
-        op.begin_next_down(hp, hp.table().online());
-        Ok(op)
+        self.begin_bulk(Direction::Down, which)
     }
 
-    fn begin_bulk(&self, dir: Direction) -> Result<BulkOp, OpError> {
+    #[inline(never)]
+    pub(crate) fn begin_bulk(&self, dir: Direction, which: Which<'_>) -> Result<BulkOp, OpError> {
         let hp = self.hp;
+        let caller = hp.platform().this_cpu();
+        hp.check_bulk(dir, which, caller)
+            .map_err(|(cpu, why)| OpError::refused(cpu, why))?;
         let stamp = hp.storage.lock.next_stamp();
         if !hp.storage.lock.claim_bulk(stamp) {
-            return Err(OpError::refused(hp.platform().this_cpu(), Why::Busy));
+            return Err(OpError::refused(caller, Why::Busy));
         }
-        for mask in [hp.storage.mask(Kind::Batch), hp.storage.mask(Kind::Pending)] {
-            mask.iter().for_each(|cpu| mask.remove(cpu));
-        }
-        Ok(BulkOp {
+        hp.batch().clear();
+        hp.pending().clear();
+        let mut op = BulkOp {
             stamp,
             dir,
             pass: Pass::Issue,
             mode: Mode::Together,
-            goal: StateId::OFFLINE,
+            goal: match dir {
+                Direction::Up => StateId::OFFLINE,
+                Direction::Down => StateId::new(u16::MAX),
+            },
             meet: Meet::No,
             cursor: 0,
             ahead: AHEAD,
             missed: 0,
             collected: 0,
             report: BulkReport::default(),
-        })
+        };
+        for cpu in hp.all_cpus().filter(|cpu| hp.names(dir, which, *cpu)) {
+            let able = cpu != caller && (dir == Direction::Down || hp.refresh_present(cpu));
+            op.admit(hp, cpu, hp.record(cpu).filter(|_| able));
+        }
+        op.begin_next(hp);
+        Ok(op)
     }
 }
 
 impl<P: Platform, T: Trace> Cpuhp<'_, P, T> {
-    fn all_cpus(&self) -> impl Iterator<Item = CpuId> + use<P, T> {
+    pub(crate) fn all_cpus(&self) -> impl Iterator<Item = CpuId> + use<P, T> {
         // The number of records fits: `Storage` checks it.
         (0..u32::try_from(self.cpus()).unwrap_or(u32::MAX)).map(CpuId::new)
     }
 
-    fn check_range(&self, which: Which<'_>) -> Result<(), OpError> {
-        let beyond = match which {
-            Which::All => None,
-            Which::Only(mask) => mask.iter().find(|cpu| cpu.index() >= self.cpus()),
-        };
-        beyond.map_or(Ok(()), |cpu| Err(OpError::refused(cpu, Why::NoSuchCpu)))
+    /// Whether `which` names `cpu`.
+    #[inline(never)]
+    fn names(&self, dir: Direction, which: Which<'_>, cpu: CpuId) -> bool {
+        match (which, dir) {
+            (Which::Only(mask), _) => mask.contains(cpu),
+            (Which::All, _) if cpu == self.platform().this_cpu() => false,
+            (Which::All, Direction::Up) => self.refresh_present(cpu),
+            (Which::All, Direction::Down) => self.online().contains(cpu),
+        }
     }
 
-    /// Evaluates every guard before anything moves, on the online CPUs without the whole batch.
-    fn check_take_down(&self, which: Which<'_>) -> Result<(), OpError> {
-        let caller = self.platform().this_cpu();
+    /// Evaluates every guard before anything moves: of teardown, on the online CPUs without the
+    /// whole batch.
+    fn check_bulk(
+        &self,
+        dir: Direction,
+        which: Which<'_>,
+        caller: CpuId,
+    ) -> Result<(), (CpuId, Why)> {
+        if let Which::Only(mask) = which
+            && let Some(beyond) = mask.each().find(|cpu| cpu.index() >= self.cpus())
+        {
+            return Err((beyond, Why::NoSuchCpu));
+        }
+        if dir == Direction::Up {
+            return Ok(());
+        }
+        let named = |cpu: &CpuId| self.names(dir, which, *cpu);
         let online = self.online();
-        if let Which::Only(mask) = which {
-            if !online.is_empty() && !online.reaches_beyond(mask) {
-                let last = online.iter().next().unwrap_or(caller);
-                return Err(OpError::refused(last, Why::LastCpu));
-            }
-            if mask.contains(caller) {
-                return Err(OpError::refused(caller, Why::OnSelf));
-            }
-        } else if online.iter().all(|cpu| cpu != caller) && online.iter().count() > 0 {
-            // The caller is available but not online, so "all but me" would leave none.
-            let last = online.iter().next().unwrap_or(caller);
-            return Err(OpError::refused(last, Why::LastCpu));
+        if online.each().all(|cpu| named(&cpu))
+            && let Some(last) = online.each().next()
+        {
+            return Err((last, Why::LastCpu));
         }
-        for cpu in self.all_cpus().filter(|cpu| *cpu != caller) {
-            let named = match which {
-                Which::All => online.contains(cpu),
-                Which::Only(mask) => mask.contains(cpu),
-            };
-            let tag = self.tag(cpu);
+        if named(&caller) {
+            return Err((caller, Why::OnSelf));
+        }
+        let cannot = |cpu: &CpuId| {
+            let tag = self.tag(*cpu);
             let runs = matches!(tag, Some(Tag::Alive | Tag::Go | Tag::Up));
-            if named && runs && !self.platform().can_off(cpu) {
-                return Err(OpError::refused(cpu, Why::NotSupported));
-            }
+            runs && named(cpu) && !self.platform().can_off(*cpu)
+        };
+        match self.all_cpus().find(cannot) {
+            Some(cpu) => Err((cpu, Why::NotSupported)),
+            None => Ok(()),
         }
-        Ok(())
     }
 
-    fn batch(&self) -> CpuMask<'_> {
+    pub(crate) fn batch(&self) -> CpuMask<'_> {
         self.storage.mask(Kind::Batch)
     }
 
-    fn pending(&self) -> CpuMask<'_> {
+    pub(crate) fn pending(&self) -> CpuMask<'_> {
         self.storage.mask(Kind::Pending)
     }
 }
@@ -250,6 +247,7 @@ impl BulkOp {
             return Poll::Ready(Err(OpError::refused(hp.platform().this_cpu(), Why::Stale)));
         }
         loop {
+            let settled = self.pass == Pass::Settle;
             let passed = match self.pass {
                 Pass::Issue => self.issue(hp),
                 Pass::Collect => self.collect(hp),
@@ -258,7 +256,7 @@ impl BulkOp {
             if passed.is_pending() {
                 return Poll::Pending;
             }
-            if self.pass == Pass::Settle && !self.begin_next(hp) {
+            if settled && !self.begin_next(hp) {
                 self.finish(hp);
                 return Poll::Ready(Ok(self.report));
             }
@@ -268,11 +266,11 @@ impl BulkOp {
     /// Returns for which CPU, and until when at most, a pending poll waits.
     pub fn awaited<P: Platform, T: Trace>(&self, guard: &WriteGuard<'_, '_, P, T>) -> (CpuId, u64) {
         let hp = guard.hp;
-        let settling = hp.batch().iter().find(|cpu| stage::is_back(hp, *cpu));
+        let settling = hp.batch().each().find(|cpu| stage::is_back(hp, *cpu));
         let first = if self.pass == Pass::Settle {
             settling
         } else {
-            hp.pending().iter().next()
+            hp.pending().first_from(0)
         };
         let first = first.unwrap_or_default();
         let deadline = hp.record(first).map_or(0, |rec| rec.deadline.get());
@@ -284,21 +282,14 @@ impl BulkOp {
         )
     }
 
-    /// Takes `cpu` into the batch if it is named and its record can be claimed.
+    /// Takes `cpu` into the batch if it is able to go and its record can be claimed.
+    #[inline(never)]
     fn admit<P: Platform, T: Trace>(
         &mut self,
         hp: &Cpuhp<'_, P, T>,
-        which: Which<'_>,
         cpu: CpuId,
         rec: Option<&Record>,
     ) {
-        let named = match which {
-            Which::All => rec.is_some(),
-            Which::Only(mask) => mask.contains(cpu),
-        };
-        if !named {
-            return;
-        }
         // Acquire: pairs with the end of the last operation on this CPU.
         let claim = |rec: &&Record| {
             let swap =

@@ -11,7 +11,7 @@ use crate::hotplug::{Cpuhp, Section};
 use crate::phase::{Awaited, Bounds, Phase};
 use crate::platform::{Confirm, KickOutcome, Platform};
 use crate::record::Record;
-use crate::step::{Direction, Rollback, StateId};
+use crate::step::{Direction, StateId};
 use crate::trace::Trace;
 use crate::walk::Stop;
 
@@ -59,6 +59,9 @@ impl<P: Platform, T: Trace> Cpuhp<'_, P, T> {
         } else {
             Mailbox::Empty
         };
+        if mailbox == Mailbox::Empty && !word.tag().is_moving() {
+            rec.settle_origin();
+        }
         let (state, goal) = (rec.state(), rec.goal(bounds));
         let seen = Seen {
             tag: word.tag(),
@@ -80,7 +83,7 @@ impl<P: Platform, T: Trace> Cpuhp<'_, P, T> {
             }
             Action::AskOff => self.ask_off(cpu, rec, word),
             Action::Release => {
-                if let Some(next) = rec.edges.release(word) {
+                if let Some(next) = rec.edges.release(word, rec.rollback()) {
                     rec.disarm();
                     self.edge(cpu, word.tag(), next.tag());
                     self.platform().notify_ap(cpu);
@@ -110,15 +113,8 @@ impl<P: Platform, T: Trace> Cpuhp<'_, P, T> {
                 Confirm::Parked => {}
             }
         }
-        let back = if rec.phase() == Phase::Back {
-            Rollback::Yes
-        } else {
-            Rollback::No
-        };
         let on = self.platform().this_cpu();
-        match self.walk(cpu, rec, on, (Section::Prepare, back), |walk| {
-            walk.run(dir, goal)
-        }) {
+        match self.walk(cpu, rec, on, (Section::Prepare, rec.rollback()), goal) {
             Stop::Done => {
                 rec.disarm();
                 if rec.state().above() == self.table().kick() {
@@ -133,6 +129,14 @@ impl<P: Platform, T: Trace> Cpuhp<'_, P, T> {
 
     /// Kicks a dead CPU, wakes a parked one, takes a cancelled one back.
     fn start(&self, cpu: CpuId, rec: &Record, word: Word, goal: StateId) -> Next {
+        if cpu == self.platform().this_cpu() {
+            // The boot CPU at its adoption: it runs already.
+            rec.set_state(self.table().kick());
+            if let Some(next) = rec.edges.adopt(word, Tag::Go) {
+                self.edge(cpu, word.tag(), next.tag());
+            }
+            return Next::Again;
+        }
         let rests = word.tag() != Tag::Dead;
         if rests && self.platform().confirm(cpu) == Confirm::Off {
             return self.bury(cpu, rec, word);
@@ -241,7 +245,8 @@ impl<P: Platform, T: Trace> Cpuhp<'_, P, T> {
         let leaves = rec.is_leaving() && request.order() == Order::Down;
         let request = if leaves { request.leaving() } else { request };
         let stops = request.order() == Order::Die || request.is_leaving();
-        let request = if !stops || self.platform().can_off(cpu) {
+        let can_stop = cpu != self.platform().this_cpu() && self.platform().can_off(cpu);
+        let request = if !stops || can_stop {
             request
         } else if request.is_leaving() {
             Request::down(request.goal())

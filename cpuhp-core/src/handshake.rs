@@ -12,6 +12,7 @@
 //! | KICKED -> CANCELLED | control, CAS | Relaxed | - |
 //! | KICKED -> DEAD (kick refused) | control, CAS | Relaxed | - |
 //! | ALIVE -> GO | control, CAS | Release | what control wrote since the kick |
+//! | DEAD -> GO, UP | boot CPU, CAS | Relaxed | - (both sides are the same CPU) |
 //! | ALIVE -> DIE | control, CAS | Relaxed | - |
 //! | ALIVE, CANCELLED -> PARKED | AP, CAS | Release | the AP's early writes |
 //! | GO -> UP | AP, store | Release | what STARTING wrote |
@@ -20,7 +21,7 @@
 //! | `req`, `ack` | writer stores, reader loads | Release, Acquire | request, result |
 //! | `sync` read to decide | both sides | Acquire | the other side's last edge |
 
-use crate::step::StateId;
+use crate::step::{Rollback, StateId};
 use crate::sync::{AtomicU32, Ordering, zero_const};
 
 /// What the sync word says of a CPU.
@@ -47,6 +48,13 @@ pub enum Tag {
     Parked = 8,
 }
 
+impl Tag {
+    /// Whether the AP is moving by itself, so that its state is its own.
+    pub(crate) const fn is_moving(self) -> bool {
+        matches!(self, Self::Go | Self::Die | Self::Gone)
+    }
+}
+
 /// One reading of the sync word: `tag` in bits 0..8, `flags` in 8..16, `epoch` in 16..32.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Word(u32);
@@ -61,6 +69,8 @@ pub(crate) enum Release {
 }
 
 const AUTO: u32 = 1 << 8;
+/// Released on the way back from a failure.
+const BACK: u32 = 1 << 9;
 
 impl Word {
     const fn new(tag: Tag, flags: u32, epoch: u16) -> Self {
@@ -90,7 +100,12 @@ impl Word {
         self.0 & AUTO != 0
     }
 
-    /// The same start in another tag; the flags belong to KICKED only.
+    /// Whether the AP was released on the way back from a failure.
+    pub(crate) const fn is_back(self) -> bool {
+        self.0 & BACK != 0
+    }
+
+    /// The same start in another tag; the flags belong to KICKED and GO only.
     const fn to(self, tag: Tag) -> Self {
         Self::new(tag, 0, self.epoch())
     }
@@ -236,14 +251,22 @@ impl Handshake {
     }
 
     /// Lets a waiting AP go on: ALIVE -> GO. Fails if it parked just now.
-    pub(crate) fn release(&self, seen: Word) -> Option<Word> {
+    pub(crate) fn release(&self, seen: Word, rollback: Rollback) -> Option<Word> {
+        let flags = match rollback {
+            Rollback::No => 0,
+            Rollback::Yes => BACK,
+        };
         // Release: the AP's look acquires what the control CPU wrote since the kick.
-        self.swap(seen, seen.to(Tag::Go), Ordering::Release)
+        self.swap(
+            seen,
+            Word::new(Tag::Go, flags, seen.epoch()),
+            Ordering::Release,
+        )
     }
 
-    /// Takes the running boot CPU in: DEAD -> UP.
-    pub(crate) fn adopt(&self, seen: Word) -> Option<Word> {
-        self.swap(seen, seen.to(Tag::Up), Ordering::Release)
+    /// Takes the calling CPU in, which needs no kick: DEAD -> GO or UP.
+    pub(crate) fn adopt(&self, seen: Word, tag: Tag) -> Option<Word> {
+        self.swap(seen, seen.to(tag), Ordering::Relaxed)
     }
 
     /// Tells a waiting AP to leave: ALIVE -> DIE. Fails if it parked just now.

@@ -13,11 +13,11 @@ use crate::handshake::Tag;
 use crate::mask::{CpuMask, Kind};
 use crate::op::OpFlags;
 use crate::platform::{Platform, Who};
-use crate::record::{Record, Storage};
-use crate::step::{Ctx, Entry, Rollback, StateId};
+use crate::record::{Own, Record, Storage};
+use crate::step::{Ctx, Direction, Entry, Rollback, StateId};
 use crate::table::Table;
 use crate::trace::Trace;
-use crate::walk::Walk;
+use crate::walk::{Stop, Walk};
 
 /// The hotplug of one machine. `T = ()` traces nothing and costs nothing.
 #[derive(Debug)]
@@ -90,6 +90,7 @@ impl<'a, P: Platform, T: Trace> Cpuhp<'a, P, T> {
         self.move_to(cpu, target)
     }
 
+    #[inline(never)]
     fn move_to(&self, cpu: CpuId, target: StateId) -> Result<(), OpError> {
         let guard = self.try_write()?;
         let mut op = guard.op(cpu, target, OpFlags::AUTO)?;
@@ -111,15 +112,7 @@ impl<'a, P: Platform, T: Trace> Cpuhp<'a, P, T> {
     /// # Errors
     /// [`OpError::Refused`]: nothing ran.
     pub fn bring_up(&self, which: Which<'_>) -> Result<BulkReport, OpError> {
-        let guard = self.try_write()?;
-        let mut op = guard.bring_up(which)?;
-        loop {
-            if let Poll::Ready(report) = op.poll(&guard) {
-                return report;
-            }
-            let (cpu, deadline) = op.awaited(&guard);
-            self.platform.wait(Who::Control(cpu), deadline);
-        }
+        self.move_many(Direction::Up, which)
     }
 
     /// Takes many CPUs down to `OFFLINE`, in parallel as far as their steps allow.
@@ -133,8 +126,13 @@ impl<'a, P: Platform, T: Trace> Cpuhp<'a, P, T> {
     /// [`OpError::Refused`], nothing ran: the batch would leave no CPU online, it has the calling
     /// CPU in it, or one that the platform cannot stop.
     pub fn take_down(&self, which: Which<'_>) -> Result<BulkReport, OpError> {
+        self.move_many(Direction::Down, which)
+    }
+
+    #[inline(never)]
+    fn move_many(&self, dir: Direction, which: Which<'_>) -> Result<BulkReport, OpError> {
         let guard = self.try_write()?;
-        let mut op = guard.take_down(which)?;
+        let mut op = guard.begin_bulk(dir, which)?;
         loop {
             if let Poll::Ready(report) = op.poll(&guard) {
                 return report;
@@ -230,15 +228,17 @@ impl<'a, P: Platform, T: Trace> Cpuhp<'a, P, T> {
         self.platform.context().wrapping_add(1).max(1)
     }
 
-    /// Runs a walk of `cpu` on the executing CPU `on`, which is marked as inside a step meanwhile.
-    pub(crate) fn walk<R>(
+    /// Walks `cpu` towards `goal` on the executing CPU `on`, which is marked as inside a step
+    /// meanwhile.
+    #[inline(never)]
+    pub(crate) fn walk(
         &self,
         cpu: CpuId,
         rec: &Record,
         on: CpuId,
         (section, rollback): (Section, Rollback),
-        run: impl FnOnce(&Walk<'_, T>) -> R,
-    ) -> R {
+        goal: StateId,
+    ) -> Stop {
         let entered = rec.entered.get() & 1 << section as u32 != 0;
         let walk = Walk {
             table: self.table,
@@ -253,15 +253,15 @@ impl<'a, P: Platform, T: Trace> Cpuhp<'a, P, T> {
             trace: &self.trace,
         };
         let marked = self.record(on).map(|rec| &rec.step_context);
-        let outer = marked.map_or(0, crate::record::Own::get);
+        let outer = marked.map_or(0, Own::get);
         if let Some(word) = marked {
             word.set(self.context_mark());
         }
-        let result = run(&walk);
+        let stop = walk.run(goal);
         if let Some(word) = marked {
             word.set(outer);
         }
-        result
+        stop
     }
 
     /// Notes that `section` was completed upwards on this CPU.

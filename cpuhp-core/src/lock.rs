@@ -90,6 +90,7 @@ impl<'a, P: Platform, T: Trace> Cpuhp<'a, P, T> {
     /// # Errors
     /// [`Why::Busy`] if another operation is in flight, [`Why::WouldDeadlock`] from inside a step,
     /// [`Why::CallerOffline`] on a CPU that is not available. Nothing changed.
+    #[inline(never)]
     pub fn try_write(&self) -> Result<WriteGuard<'_, 'a, P, T>, OpError> {
         let caller = self.platform().this_cpu();
         self.check_caller(caller)?;

@@ -28,12 +28,14 @@ impl<'a> CpuMask<'a> {
     }
 
     /// Whether `cpu` is in the mask. A CPU beyond its words is not.
+    #[inline(never)]
     pub fn contains(self, cpu: CpuId) -> bool {
         let word = self.words.get(cpu.index() / BITS);
         word.is_some_and(|word| word.load(Ordering::Relaxed) & bit(cpu) != 0)
     }
 
     /// Adds `cpu`. Returns whether the mask has room for it.
+    #[inline(never)]
     pub fn insert(self, cpu: CpuId) -> bool {
         let word = self.words.get(cpu.index() / BITS);
         word.map(|word| word.fetch_or(bit(cpu), Ordering::Relaxed))
@@ -41,6 +43,7 @@ impl<'a> CpuMask<'a> {
     }
 
     /// Takes `cpu` out.
+    #[inline(never)]
     pub fn remove(self, cpu: CpuId) {
         if let Some(word) = self.words.get(cpu.index() / BITS) {
             word.fetch_and(!bit(cpu), Ordering::Relaxed);
@@ -56,6 +59,7 @@ impl<'a> CpuMask<'a> {
     }
 
     /// Whether no CPU is in the mask.
+    #[inline(never)]
     pub fn is_empty(self) -> bool {
         self.words
             .iter()
@@ -72,6 +76,7 @@ impl<'a> CpuMask<'a> {
     }
 
     /// Returns the first CPU at or above `from`.
+    #[inline(never)]
     pub(crate) fn first_from(self, from: u32) -> Option<CpuId> {
         let at = from as usize;
         let mut iter = Iter {
@@ -87,9 +92,22 @@ impl<'a> CpuMask<'a> {
         iter.next()
     }
 
-    /// Whether some CPU is in `self` and not in `other`.
-    pub(crate) fn reaches_beyond(self, other: CpuMask<'_>) -> bool {
-        self.iter().any(|cpu| !other.contains(cpu))
+    /// Iterates like [`Self::iter`], by less code and more loads: for what is not done often.
+    pub(crate) fn each(self) -> impl Iterator<Item = CpuId> + use<'a> {
+        let mut from = 0;
+        core::iter::from_fn(move || {
+            let cpu = self.first_from(from)?;
+            from = cpu.get() + 1;
+            Some(cpu)
+        })
+    }
+
+    /// Takes every CPU out.
+    #[inline(never)]
+    pub(crate) fn clear(self) {
+        self.words
+            .iter()
+            .for_each(|word| word.store(0, Ordering::Relaxed));
     }
 }
 

@@ -106,6 +106,7 @@ impl CpuOp {
     /// Goes as far as it can without waiting.
     ///
     /// Context: any available CPU, holding the guard; steps of PREPARE run here.
+    #[inline(never)]
     pub fn poll<P: Platform, T: Trace>(
         &mut self,
         guard: &WriteGuard<'_, '_, P, T>,
@@ -157,7 +158,7 @@ impl<P: Platform, T: Trace> Cpuhp<'_, P, T> {
             return Err(Why::NotPresent);
         }
         let leaves = target < self.table().online() && self.online().contains(cpu);
-        if leaves && !self.online().iter().any(|other| other != cpu) {
+        if leaves && !self.online().each().any(|other| other != cpu) {
             return Err(Why::LastCpu);
         }
         if cpu == self.platform().this_cpu() {
@@ -209,11 +210,8 @@ impl<P: Platform, T: Trace> Cpuhp<'_, P, T> {
         };
         let first = rec.first.get().map(step)?;
         let code = rec.kick_code.get().cast_signed();
-        let in_flight = match rec.edges.peek().tag() {
-            Tag::Go | Tag::Die | Tag::Gone => true,
-            Tag::Up => rec.edges.has_request(),
-            Tag::Dead | Tag::Kicked | Tag::Alive | Tag::Cancelled | Tag::Parked => false,
-        };
+        let tag = rec.edges.peek().tag();
+        let in_flight = tag.is_moving() || (tag == Tag::Up && rec.edges.has_request());
         let left = if in_flight { Left::InFlight } else { Left::At };
         Some(Failure {
             cpu,

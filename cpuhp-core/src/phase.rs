@@ -5,9 +5,9 @@
 
 use crate::decide::Meet;
 use crate::error::StepError;
-use crate::handshake::Release;
+use crate::handshake::{Release, Tag};
 use crate::record::{Fault, Record};
-use crate::step::StateId;
+use crate::step::{Rollback, StateId};
 
 /// Which way an operation goes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -60,6 +60,8 @@ const POSTED: u32 = 1 << 9;
 const CALLED_OFF: u32 = 1 << 10;
 /// Part of a teardown of many CPUs: going down to `AP_IDLE` already means leaving.
 const LEAVING: u32 = 1 << 11;
+/// The CPU was in flight when the operation began: its origin is where it comes to rest.
+const UNSETTLED: u32 = 1 << 12;
 const SEEN_SHIFT: u32 = 16;
 
 /// Bit of the `kicked` word: the outcome of the kick has not been told yet.
@@ -69,10 +71,21 @@ impl Record {
     /// Begins an operation from the present state.
     pub(crate) fn begin(&self, target: StateId, release: Release) {
         let auto = if release == Release::Auto { AUTO } else { 0 };
-        self.phase.set(FORWARD | auto);
+        let tag = self.edges.peek().tag();
+        let moves = tag.is_moving() || (tag == Tag::Up && self.edges.has_request());
+        self.phase
+            .set(FORWARD | auto | if moves { UNSETTLED } else { 0 });
         self.target.set_state(target);
         self.origin.set_state(self.state());
         self.clear_failures();
+    }
+
+    /// Takes the state of a CPU that has come to rest as the origin, if it was in flight before.
+    pub(crate) fn settle_origin(&self) {
+        if self.phase.get() & UNSETTLED != 0 {
+            self.phase.set(self.phase.get() & !UNSETTLED);
+            self.origin.set_state(self.state());
+        }
     }
 
     /// Ends it: the target is where the CPU is.
@@ -113,6 +126,15 @@ impl Record {
     pub(crate) fn turn_back(&self) {
         self.phase
             .set(self.phase.get() & !(PHASE | AWAITED | AUTO | LEAVING) | BACK);
+    }
+
+    /// Returns what the callbacks of this operation are told.
+    pub(crate) fn rollback(&self) -> Rollback {
+        if self.phase() == Phase::Back {
+            Rollback::Yes
+        } else {
+            Rollback::No
+        }
     }
 
     pub(crate) fn release_mode(&self) -> Release {

@@ -295,6 +295,7 @@ impl<'a> Storage<'a> {
         self.records.len()
     }
 
+    #[inline(never)]
     pub(crate) fn mask(&self, kind: Kind) -> CpuMask<'a> {
         let each = words(self.records.len());
         let from = kind as usize * each;

@@ -155,6 +155,7 @@ impl Table {
 
     /// Returns the name of a state, or an empty name for a dynamic state that nobody registered
     /// and for a number beyond the table.
+    #[inline(never)]
     pub fn name(&self, at: StateId) -> &'static str {
         if at == StateId::OFFLINE {
             "offline"
@@ -184,6 +185,7 @@ impl Table {
     }
 
     /// Whether running the `dir` half of this state on one CPU at a time is required.
+    #[inline(never)]
     fn breaks_run(&self, at: StateId, dir: Direction) -> bool {
         if let Some(step) = self.starting.get(at) {
             return step.breaks_run(dir);

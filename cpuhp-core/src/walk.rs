@@ -39,10 +39,11 @@ type Walked = Result<(), Stop>;
 
 impl<T: Trace> Walk<'_, T> {
     /// Walks towards `goal`, which lies in the same section as the present state or at its edge.
-    pub(crate) fn run(&self, dir: Direction, goal: StateId) -> Stop {
-        let ended = match dir {
-            Direction::Up => self.run_up(goal),
-            Direction::Down => self.run_down(goal),
+    pub(crate) fn run(&self, goal: StateId) -> Stop {
+        let ended = if goal < self.at() {
+            self.run_down(goal)
+        } else {
+            self.run_up(goal)
         };
         match ended {
             Ok(()) => Stop::Done,

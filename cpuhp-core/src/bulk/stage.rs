@@ -20,19 +20,18 @@ use crate::trace::Trace;
 
 impl BulkOp {
     /// Sends every CPU of the batch that is not there yet to `goal`.
-    pub(super) fn begin_stage<P: Platform, T: Trace>(
+    fn begin_stage<P: Platform, T: Trace>(
         &mut self,
         hp: &Cpuhp<'_, P, T>,
         goal: StateId,
         mode: Mode,
-        meet: Meet,
     ) {
-        (self.goal, self.mode, self.meet) = (goal, mode, meet);
+        (self.goal, self.mode) = (goal, mode);
         (self.pass, self.cursor, self.ahead) = (Pass::Issue, 0, AHEAD);
-        for cpu in hp.batch() {
+        for cpu in hp.batch().each() {
             let Some(rec) = hp.record(cpu) else { continue };
             let is_short = match self.dir {
-                Direction::Up if meet == Meet::Yes => rec.state() <= goal,
+                Direction::Up if self.meet == Meet::Yes => rec.state() <= goal,
                 Direction::Up => rec.state() < goal,
                 Direction::Down => rec.state() > goal,
             };
@@ -44,58 +43,26 @@ impl BulkOp {
 
     /// Begins the stage after the present one; `false` if it was the last.
     pub(super) fn begin_next<P: Platform, T: Trace>(&mut self, hp: &Cpuhp<'_, P, T>) -> bool {
-        match self.dir {
-            Direction::Up => self.begin_next_up(hp),
-            Direction::Down if self.goal == StateId::OFFLINE => false,
-            Direction::Down => {
-                self.begin_next_down(hp, self.goal);
-                true
-            }
-        }
-    }
-
-    fn begin_next_up<P: Platform, T: Trace>(&mut self, hp: &Cpuhp<'_, P, T>) -> bool {
         let table = hp.table();
-        let (goal, mode, meet) = if self.goal == table.online() {
-            return false;
-        } else if self.goal < table.kick() {
+        let (from, off) = (self.goal, table.kick().below());
+        let (goal, mode) = match self.dir {
+            Direction::Up if from == table.online() => return false,
+            Direction::Up if from < off => (off, Mode::OneByOne),
             // All are kicked at once; where STARTING takes one at a time, they only arrive.
-            let limit = table.par_limit();
-            let meet = if limit == table.kick() {
-                Meet::Yes
-            } else {
-                Meet::No
-            };
-            (limit, Mode::Together, meet)
-        } else if self.goal < table.ap_idle() {
-            (
-                table.ap_idle(),
-                table.starting_mode(Direction::Up),
-                Meet::No,
-            )
-        } else {
-            let (goal, mode) = table.run_up(self.goal);
-            (goal, mode, Meet::No)
+            Direction::Up if from == off => (table.par_limit(), Mode::Together),
+            Direction::Up if from < table.ap_idle() => {
+                (table.ap_idle(), table.starting_mode(Direction::Up))
+            }
+            Direction::Up => table.run_up(from),
+            Direction::Down if from == StateId::OFFLINE => return false,
+            Direction::Down if from > table.ap_idle() => table.run_down(from.min(table.online())),
+            Direction::Down if from > off => (off, table.starting_mode(Direction::Down)),
+            Direction::Down => (StateId::OFFLINE, Mode::OneByOne),
         };
-        self.begin_stage(hp, goal, mode, meet);
+        let arrive = self.dir == Direction::Up && goal == table.kick();
+        self.meet = if arrive { Meet::Yes } else { Meet::No };
+        self.begin_stage(hp, goal, mode);
         true
-    }
-
-    pub(super) fn begin_next_down<P: Platform, T: Trace>(
-        &mut self,
-        hp: &Cpuhp<'_, P, T>,
-        from: StateId,
-    ) {
-        let table = hp.table();
-        let off = table.kick().below();
-        if from > table.ap_idle() {
-            let (goal, mode) = table.run_down(from);
-            self.begin_stage(hp, goal, mode, Meet::No);
-        } else if from > off {
-            self.begin_stage(hp, off, table.starting_mode(Direction::Down), Meet::No);
-        } else {
-            self.begin_stage(hp, StateId::OFFLINE, Mode::OneByOne, Meet::No);
-        }
     }
 
     // ---- passes
@@ -165,7 +132,13 @@ impl BulkOp {
         let advanced = hp.advance(cpu, rec, self.bounds());
         match advanced {
             Advance::Pending => return false,
-            Advance::Reached | Advance::Turned => {}
+            Advance::Reached => {}
+            Advance::Turned => {
+                // After the commit nothing comes up again: it stays where PREPARE refused.
+                if self.dir == Direction::Down && rec.state() < hp.table().kick() {
+                    rec.origin.set_state(rec.state());
+                }
+            }
             Advance::Ended => self.drop_out(hp, cpu, rec, advanced),
             Advance::Stuck => {
                 let occupies = match rec.edges.peek().tag() {
@@ -216,7 +189,7 @@ impl BulkOp {
 
     /// The step that takes one CPU at a time is occupied: the others stay where they are.
     fn give_up_rest<P: Platform, T: Trace>(&mut self, hp: &Cpuhp<'_, P, T>) {
-        for cpu in hp.pending() {
+        for cpu in hp.pending().each() {
             let Some(rec) = hp.record(cpu) else { continue };
             if rec.phase() == Phase::Forward && hp.batch().contains(cpu) {
                 self.report.not_tried += 1;
@@ -228,7 +201,7 @@ impl BulkOp {
     }
 
     pub(super) fn finish<P: Platform, T: Trace>(&mut self, hp: &Cpuhp<'_, P, T>) {
-        for cpu in hp.batch() {
+        for cpu in hp.batch().each() {
             let Some(rec) = hp.record(cpu) else { continue };
             self.report.done += 1;
             hp.batch().remove(cpu);
