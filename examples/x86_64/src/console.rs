@@ -31,7 +31,7 @@ impl Write for Port<'_> {
 }
 
 /// Prints. A CPU that prints while another does waits for it.
-pub fn print(args: fmt::Arguments<'_>) {
+pub(crate) fn print(args: fmt::Arguments<'_>) {
     let mut console = CONSOLE.lock();
     if console.is_none() {
         // SAFETY: these are the first serial line's ports, and the lock makes it the only user.
@@ -48,7 +48,7 @@ pub fn print(args: fmt::Arguments<'_>) {
 }
 
 /// Prints for the last time, whoever holds the line: a panic may have come in the middle of one.
-pub fn print_last(args: fmt::Arguments<'_>) {
+pub(crate) fn print_last(args: fmt::Arguments<'_>) {
     for _ in 0..1_000_000 {
         if !CONSOLE.is_locked() {
             return print(args);
@@ -61,27 +61,19 @@ pub fn print_last(args: fmt::Arguments<'_>) {
     }
 }
 
-/// Prints one line.
-#[macro_export]
-macro_rules! println {
-    ($($arg:tt)*) => {
-        $crate::console::print(format_args!("{}\n", format_args!($($arg)*)))
-    };
-}
-
 /// How the machine ends.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Verdict {
+pub(crate) enum Ending {
     Pass,
     Fail,
 }
 
 /// Ends the machine.
-pub fn exit(verdict: Verdict) -> ! {
+pub(crate) fn exit(ending: Ending) -> ! {
     // SAFETY: QEMU is started with its exit device at this port.
     let device = unsafe { qemu_exit::X86::new(EXIT, PASS) };
-    match verdict {
-        Verdict::Pass => device.exit_success(),
-        Verdict::Fail => device.exit(FAIL),
+    match ending {
+        Ending::Pass => device.exit_success(),
+        Ending::Fail => device.exit(FAIL),
     }
 }

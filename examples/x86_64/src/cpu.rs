@@ -18,21 +18,22 @@ use cpuhp_x86::Boot;
 use crate::console;
 
 /// CPUs this kernel has memory for.
-pub const MAX_CPUS: usize = 320;
+pub(crate) const MAX_CPUS: usize = 320;
 /// Bytes of an AP's stack, and of the stack for double faults and NMIs.
 const STACK: usize = 16 * 1024;
 const FAULT_STACK: usize = 4096;
 
 /// The wake interrupt, in the highest priority class.
-pub const WAKE: u8 = 0xf0;
+pub(crate) const WAKE: u8 = 0xf0;
 /// The one-shot timer.
-pub const TIMER: u8 = 0xe0;
+pub(crate) const TIMER: u8 = 0xe0;
 /// Local APIC's spurious interrupt: no EOI.
 const SPURIOUS: u8 = 0xff;
 
 const CODE: u16 = 0x08;
 const DATA: u16 = 0x10;
 const TSS: u16 = 0x18;
+const TSS_BUSY: u64 = 1 << 41;
 
 /// 104 bytes that the processor reads: only the first fault stack is used.
 #[repr(C, packed(4))]
@@ -114,7 +115,7 @@ impl Area {
 /// Fills the area of `cpu` and answers what the CPU starts with. `None` if there is no memory.
 ///
 /// Context: control CPU, while `cpu` is off; or the boot CPU for itself, first of all.
-pub fn prepare(cpu: CpuId) -> Option<Boot> {
+pub(crate) fn prepare(cpu: CpuId) -> Option<Boot> {
     let area = AREAS.get(cpu)?;
     let stack = STACKS.get(cpu)?.wrapping_add(1) as u64;
     let fault_stack = FAULT_STACKS.get(cpu)?.wrapping_add(1) as u64;
@@ -131,17 +132,20 @@ pub fn prepare(cpu: CpuId) -> Option<Boot> {
 /// Loads GDT, TSS and IDT of the calling CPU.
 ///
 /// Context: the CPU itself, after [`prepare`], interrupts off.
-pub fn load_tables(cpu: CpuId) {
+pub(crate) fn load_tables(cpu: CpuId) {
     let Some(area) = AREAS.get(cpu) else { return };
-    // SAFETY: the area is filled, and only the processor writes it from now on (the TSS's busy bit).
-    let gdt = unsafe { &raw const (*area).gdt };
-    load_gdt(gdt as u64);
+    // SAFETY: the area is filled, and this CPU's own.
+    let gdt = unsafe { &mut (*area).gdt };
+    // A CPU that comes back without a new PREPARE finds its TSS busy: `ltr` would fault.
+    gdt[3] &= !TSS_BUSY;
+    load_gdt(gdt.as_ptr() as u64);
     let base = area as u64;
+    let (low, high) = (base & 0xffff_ffff, base >> 32);
     // SAFETY: loading the data segments may clear the GS base, so it is written after them. The
     // area stays this CPU's per-CPU base for as long as it runs.
     unsafe {
-        asm!("wrmsr", in("ecx") 0xc000_0101_u32, in("eax") base as u32,
-            in("edx") (base >> 32) as u32, options(nostack, preserves_flags));
+        asm!("wrmsr", in("ecx") 0xc000_0101_u32, in("rax") low, in("rdx") high,
+            options(nostack, preserves_flags));
     }
     load_idt();
 }
@@ -172,7 +176,7 @@ fn load_gdt(base: u64) {
 }
 
 /// Returns the number of the calling CPU: the first word of its area.
-pub fn this_cpu() -> CpuId {
+pub(crate) fn this_cpu() -> CpuId {
     let number: u32;
     // SAFETY: GS is this CPU's area from its first Rust instruction on; the number never changes.
     unsafe {
@@ -193,7 +197,7 @@ unsafe impl Sync for Idt {}
 static IDT: Idt = Idt(UnsafeCell::new([[0; 2]; 256]));
 
 /// Writes all 256 gates. Context: boot CPU, once, before it loads the table.
-pub fn fill_idt() {
+pub(crate) fn fill_idt() {
     let stubs = &raw const interrupt_stubs as u64;
     for vector in 0..256_u64 {
         let at = stubs + vector * 16;
@@ -275,8 +279,8 @@ unsafe extern "C" {
 /// Every interrupt and exception. Interrupts are off.
 extern "sysv64" fn interrupt(vector: u64, error: u64, at: u64) {
     match u8::try_from(vector) {
-        Ok(WAKE) => crate::on_wake(),
-        Ok(TIMER) => crate::on_timer(),
+        Ok(WAKE) => crate::kernel::on_wake(),
+        Ok(TIMER) => crate::kernel::on_timer(),
         Ok(SPURIOUS) => {}
         _ => {
             console::print_last(format_args!(

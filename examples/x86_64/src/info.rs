@@ -4,31 +4,37 @@
 
 use core::ops::Range;
 
+use spin::Once;
+
 use crate::memory;
 
 const MAGIC: u32 = 0x336e_c578;
 /// Longest command line that is read.
-const MOST_WORDS: usize = 2048;
+const LONGEST: usize = 2048;
+
+/// The kernel's own copy: the loader's may lie in low memory that is used again.
+static COMMAND_LINE: Once<[u8; LONGEST]> = Once::new();
 /// Memory-map type of RAM.
 const RAM: u32 = 1;
 
 /// The start info, as far as a kernel without modules needs it.
 #[derive(Debug)]
-pub struct Info {
-    pub command_line: &'static str,
-    pub rsdp: Option<u64>,
+pub(crate) struct Info {
+    pub(crate) command_line: &'static str,
+    pub(crate) rsdp: Option<u64>,
     memory_map: &'static [u8],
 }
 
 impl Info {
     /// Reads the structure at `address`, or `None` if there is none.
-    pub fn read(address: usize) -> Option<Self> {
+    pub(crate) fn read(address: usize) -> Option<Self> {
         let raw = memory::bytes(address as u64, 0x38)?;
         if u32_at(raw, 0)? != MAGIC {
             return None;
         }
         let text = u64_at(raw, 0x18)?;
-        let command_line = memory::bytes(text, MOST_WORDS).unwrap_or(&[]);
+        let theirs = memory::bytes(text, LONGEST)?.first_chunk()?;
+        let command_line = COMMAND_LINE.call_once(|| *theirs);
         let end = command_line.iter().position(|byte| *byte == 0)?;
         let entries = u32_at(raw, 0x30)? as usize;
         Some(Self {
@@ -41,7 +47,7 @@ impl Info {
     }
 
     /// Ranges of RAM.
-    pub fn ram(&self) -> impl Iterator<Item = Range<u64>> {
+    pub(crate) fn ram(&self) -> impl Iterator<Item = Range<u64>> {
         self.memory_map.chunks_exact(24).filter_map(|entry| {
             let (start, len) = (u64_at(entry, 0)?, u64_at(entry, 8)?);
             (u32_at(entry, 16)? == RAM).then_some(start..start.checked_add(len)?)
@@ -49,7 +55,7 @@ impl Info {
     }
 
     /// A free page below 640 KiB: whole, in RAM, above what BIOS and loader keep at the bottom.
-    pub fn low_page(&self) -> Option<u32> {
+    pub(crate) fn low_page(&self) -> Option<u32> {
         (0x8000..0xa0000).step_by(4096).find(|page| {
             let (page, end) = (u64::from(*page), u64::from(*page) + 4096);
             self.ram().any(|ram| ram.start <= page && end <= ram.end)

@@ -15,7 +15,7 @@ const END: u64 = 1 << 32;
 /// Views `len` bytes at `phys`, or `None` if they are not mapped.
 ///
 /// For memory that firmware wrote and nobody changes: tables, the command line.
-pub fn bytes(phys: u64, len: usize) -> Option<&'static [u8]> {
+pub(crate) fn bytes(phys: u64, len: usize) -> Option<&'static [u8]> {
     let end = phys.checked_add(len as u64)?;
     if phys == 0 || end > END {
         return None;
@@ -27,7 +27,7 @@ pub fn bytes(phys: u64, len: usize) -> Option<&'static [u8]> {
 }
 
 /// The low page at `phys`. It is always mapped here, so opening and closing it is nothing.
-pub fn low_page(phys: u32) -> LowPage {
+pub(crate) fn low_page(phys: u32) -> LowPage {
     LowPage {
         phys,
         open: |phys| {

@@ -1,9 +1,9 @@
-//! The one-shot timer of the calling CPU's local APIC, and sleeping on it.
+//! What this kernel does with its local APICs itself: sleep on the timer, and reset other CPUs.
 //!
 //! A simulated latency is slept, not spun: it then costs no host CPU, and many CPUs can have it at
 //! once on two host cores.
 //!
-//! Spec: Intel SDM vol. 3A, "APIC Timer".
+//! Spec: Intel SDM vol. 3A, "APIC Timer", "Interrupt Command Register (ICR)".
 #![expect(
     unsafe_code,
     reason = "device registers, and instructions that open interrupts in the instant they sleep"
@@ -24,15 +24,18 @@ const INITIAL: u32 = 0x380;
 const CURRENT: u32 = 0x390;
 const DIVIDE: u32 = 0x3e0;
 const BY_16: u32 = 3;
+const ICR_LOW: u32 = 0x300;
+const ICR_HIGH: u32 = 0x310;
+const INIT: u32 = 0x4500;
+const PENDING: u32 = 1 << 12;
 
-/// Timer ticks per second, and TSC ticks per second. Written by the boot CPU before any AP runs.
+/// Timer ticks per second. Written by the boot CPU before any AP runs.
 static TIMER_HZ: AtomicU64 = AtomicU64::new(0);
-static TSC_HZ: AtomicU64 = AtomicU64::new(0);
 
 const NS_PER_S: u64 = 1_000_000_000;
 
 /// Measures the timer against the TSC for a millisecond. Context: boot CPU, APIC enabled.
-pub fn calibrate(tsc_hz: u64) {
+pub(crate) fn calibrate(tsc_hz: u64) {
     write(DIVIDE, BY_16);
     write(LVT_TIMER, LVT_MASKED | u32::from(TIMER));
     write(INITIAL, u32::MAX);
@@ -45,34 +48,27 @@ pub fn calibrate(tsc_hz: u64) {
     write(INITIAL, 0);
     let hz = u128::from(timer) * u128::from(tsc_hz) / u128::from(tsc.max(1));
     TIMER_HZ.store(u64::try_from(hz).unwrap_or(u64::MAX), Ordering::Relaxed);
-    TSC_HZ.store(tsc_hz, Ordering::Relaxed);
 }
 
-/// Sleeps for `us` microseconds; other interrupts are served meanwhile.
+/// Sends INIT to the CPU with this id, which then waits for SIPI. Context: interrupts off.
 ///
-/// Context: any CPU with its APIC enabled; interrupts are afterwards as they were.
-pub fn sleep_us(us: u64) {
-    let ticks = u128::from(us) * u128::from(TSC_HZ.load(Ordering::Relaxed)) / 1_000_000;
-    let end = clock::ticks().saturating_add(u64::try_from(ticks).unwrap_or(u64::MAX));
-    let were_on = interrupts_off();
-    loop {
-        let left = end.saturating_sub(clock::ticks());
-        if left == 0 {
-            break;
-        }
-        let ns = u128::from(left) * u128::from(NS_PER_S)
-            / u128::from(TSC_HZ.load(Ordering::Relaxed).max(1));
-        sleep_ns(u64::try_from(ns).unwrap_or(u64::MAX));
+/// Only for a CPU whose work nobody needs any more: it is stopped wherever it is.
+pub(crate) fn reset(id: u32) {
+    if is_x2apic() {
+        write_msr(ICR_LOW, u64::from(id) << 32 | u64::from(INIT));
+        return;
     }
-    if were_on {
-        interrupts_on();
+    while read(ICR_LOW) & PENDING != 0 {
+        core::hint::spin_loop();
     }
+    write(ICR_HIGH, id << 24);
+    write(ICR_LOW, INIT);
 }
 
 /// Sleeps until the next interrupt, at most `ns` nanoseconds.
 ///
 /// Context: interrupts off, before and after.
-pub fn sleep_ns(ns: u64) {
+pub(crate) fn sleep_ns(ns: u64) {
     let ticks = u128::from(ns) * u128::from(TIMER_HZ.load(Ordering::Relaxed));
     let ticks = (ticks / u128::from(NS_PER_S)).clamp(1, u128::from(u32::MAX));
     write(DIVIDE, BY_16);
@@ -85,16 +81,22 @@ pub fn sleep_ns(ns: u64) {
 }
 
 /// Opens interrupts on the calling CPU.
-pub fn interrupts_on() {
+pub(crate) fn interrupts_on() {
     // SAFETY: every vector has a handler.
     unsafe { asm!("sti", options(nostack)) };
 }
 
-/// Closes interrupts and answers whether they were open.
-fn interrupts_off() -> bool {
+/// Closes interrupts on the calling CPU.
+pub(crate) fn interrupts_off() {
+    // SAFETY: changes IF only.
+    unsafe { asm!("cli", options(nostack)) };
+}
+
+/// Whether interrupts are open on the calling CPU.
+pub(crate) fn interrupts_are_on() -> bool {
     let flags: u64;
-    // SAFETY: uses one word of stack, changes IF only.
-    unsafe { asm!("pushfq", "pop {}", "cli", out(reg) flags) };
+    // SAFETY: uses one word of stack and changes no flag.
+    unsafe { asm!("pushfq", "pop {}", out(reg) flags, options(preserves_flags)) };
     flags & (1 << 9) != 0
 }
 
@@ -131,9 +133,14 @@ fn write(reg: u32, value: u32) {
         // SAFETY: as in `read`; the values are legal in the three timer registers.
         return unsafe { place(reg).write_volatile(value) };
     }
-    // SAFETY: as in `read`.
+    write_msr(reg, u64::from(value));
+}
+
+fn write_msr(reg: u32, value: u64) {
+    let (low, high) = (value & 0xffff_ffff, value >> 32);
+    // SAFETY: in x2APIC mode the register with this offset has this number.
     unsafe {
-        asm!("wrmsr", in("ecx") 0x800 + (reg >> 4), in("eax") value, in("edx") 0,
+        asm!("wrmsr", in("ecx") 0x800 + (reg >> 4), in("rax") low, in("rdx") high,
             options(nostack, preserves_flags));
     }
 }
