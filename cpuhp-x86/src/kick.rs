@@ -105,7 +105,7 @@ impl Engine {
         }
         record.epoch.store(u32::from(epoch), Ordering::Relaxed);
         record.esr.store(0, Ordering::Relaxed);
-        record.arrived.store(0, Ordering::Relaxed);
+        record.forget();
         record.kicked_at.store(now, Ordering::Relaxed);
         record.sent_at.store(now, Ordering::Relaxed);
         let id = record.hw_id.load(Ordering::Relaxed);

@@ -152,6 +152,15 @@ impl BootRecord {
         self.flags.store(0, Ordering::Relaxed);
     }
 
+    /// Clears the AP's side for a new start; nothing of the last one counts any more.
+    ///
+    /// Context: control CPU, while the CPU is off.
+    pub(crate) fn forget(&self) {
+        self.arrived.store(0, Ordering::Relaxed);
+        self.wake.store(0, Ordering::Relaxed);
+        self.polls.store(0, Ordering::Relaxed);
+    }
+
     pub(crate) fn set_present(&self) {
         self.flags.fetch_or(PRESENT, Ordering::Relaxed);
     }
