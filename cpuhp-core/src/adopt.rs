@@ -40,9 +40,9 @@ impl<P: Platform, T: Trace> Cpuhp<'_, P, T> {
         if self.storage.slots.len() < self.table().dynamic_states() {
             return Err(refused(Why::StorageTooSmall));
         }
-        let guard = self.lock(cpu)?;
+        let guard = self.lock().map_err(refused)?;
         let is_new = match rec.edges.look().tag() {
-            Tag::Dead => self.available().is_empty(),
+            Tag::Dead => self.storage.next(Kind::Available, 0).is_none(),
             Tag::Up => rec.state() < self.table().online(),
             Tag::Kicked | Tag::Alive | Tag::Go | Tag::Die => false,
             Tag::Gone | Tag::Cancelled | Tag::Parked => false,
@@ -53,7 +53,7 @@ impl<P: Platform, T: Trace> Cpuhp<'_, P, T> {
         for cpu in self.all_cpus() {
             self.refresh_present(cpu);
         }
-        self.present().insert(cpu);
+        self.storage.add(Kind::Present, cpu);
         let stamp = self.storage.lock.next_stamp();
         rec.owner.store(stamp, Ordering::Relaxed);
         rec.begin(self.table().online(), Release::ByControl);
@@ -64,10 +64,9 @@ impl<P: Platform, T: Trace> Cpuhp<'_, P, T> {
                 Advance::Reached
             }
         };
-        self.close(rec, ended);
+        let closed = self.close_with(cpu, rec, ended);
         drop(guard);
-        self.failure(cpu, rec)
-            .map_or(Ok(()), |failed| Err(OpError::Failed(failed)))
+        closed
     }
 
     /// Carries the operation on from both sides, which are the same CPU.
@@ -91,8 +90,8 @@ impl<P: Platform, T: Trace> Cpuhp<'_, P, T> {
         for section in [Section::Prepare, Section::Starting, Section::Online] {
             Self::mark_entered(rec, section);
         }
-        self.storage.mask(Kind::Available).insert(cpu);
-        self.storage.mask(Kind::Online).insert(cpu);
+        self.storage.add(Kind::Available, cpu);
+        self.storage.add(Kind::Online, cpu);
         let word = rec.edges.look();
         if let Some(up) = rec.edges.adopt(word, Tag::Up) {
             self.edge(cpu, word.tag(), up.tag());

@@ -246,7 +246,7 @@ impl<P: Platform, T: Trace> Cpuhp<'_, P, T> {
         }
         Self::mark_entered(rec, Section::Starting);
         rec.mode.set(IDLE);
-        self.storage.mask(Kind::Available).insert(cpu);
+        self.storage.add(Kind::Available, cpu);
         let next = rec.edges.ap_up(word);
         self.edge(cpu, word.tag(), next.tag());
         self.platform().leave_atomic();
@@ -299,24 +299,24 @@ impl<P: Platform, T: Trace> Cpuhp<'_, P, T> {
         rec.walk_first.clear();
         rec.walk_second.clear();
         if request.is_leaving() {
-            self.storage.mask(Kind::Dying).insert(cpu);
+            self.storage.add(Kind::Dying, cpu);
         } else {
-            self.storage.mask(Kind::Dying).remove(cpu);
+            self.storage.take(Kind::Dying, cpu);
         }
         if request.goal() < rec.state() {
-            self.storage.mask(Kind::Online).remove(cpu);
+            self.storage.take(Kind::Online, cpu);
         }
     }
 
     fn ap_answer(&self, cpu: CpuId, rec: &Record, request: Request) {
         if rec.mode.get() == BACK {
-            self.storage.mask(Kind::Dying).remove(cpu);
+            self.storage.take(Kind::Dying, cpu);
         }
         rec.mode.set(IDLE);
         let at: StateId = rec.state();
         if at == self.table().online() {
             Self::mark_entered(rec, Section::Online);
-            self.storage.mask(Kind::Online).insert(cpu);
+            self.storage.add(Kind::Online, cpu);
         }
         rec.edges.ap_answer(request, at);
         self.platform().notify_ctl(cpu);
@@ -328,7 +328,7 @@ impl<P: Platform, T: Trace> Cpuhp<'_, P, T> {
             if rec.mode.get() != LEAVING {
                 rec.mode.set(LEAVING);
                 self.platform().enter_atomic();
-                self.storage.mask(Kind::Available).remove(cpu);
+                self.storage.take(Kind::Available, cpu);
             }
             let kick = self.table().kick();
             let back = rec.edges.ap_request().is_some_and(Request::is_rollback);
@@ -338,7 +338,7 @@ impl<P: Platform, T: Trace> Cpuhp<'_, P, T> {
                 return Flow::Return(ApNext::Spin);
             }
             rec.mode.set(IDLE);
-            self.storage.mask(Kind::Dying).remove(cpu);
+            self.storage.take(Kind::Dying, cpu);
         }
         rec.busy.free();
         let next = rec.edges.ap_gone(word);

@@ -135,14 +135,15 @@ impl<P: Platform, T: Trace> WriteGuard<'_, '_, P, T> {
     pub(crate) fn begin_bulk(&self, dir: Direction, which: Which<'_>) -> Result<BulkOp, OpError> {
         let hp = self.hp;
         let caller = hp.platform().this_cpu();
-        hp.check_bulk(dir, which, caller)
-            .map_err(|(cpu, why)| OpError::refused(cpu, why))?;
-        let stamp = hp.storage.lock.next_stamp();
-        if !hp.storage.lock.claim_bulk(stamp) {
-            return Err(OpError::refused(caller, Why::Busy));
+        if let Some((cpu, why)) = hp.refusal_of_bulk(dir, which, caller) {
+            return Err(OpError::refused(cpu, why));
         }
-        hp.batch().clear();
-        hp.pending().clear();
+        let stamp = hp.storage.lock.next_stamp();
+        for kind in [Kind::Batch, Kind::Pending] {
+            hp.storage
+                .each(kind)
+                .for_each(|cpu| hp.storage.take(kind, cpu));
+        }
         let mut op = BulkOp {
             stamp,
             dir,
@@ -163,6 +164,7 @@ impl<P: Platform, T: Trace> WriteGuard<'_, '_, P, T> {
             let able = cpu != caller && (dir == Direction::Down || hp.refresh_present(cpu));
             op.admit(hp, cpu, hp.record(cpu).filter(|_| able));
         }
+        hp.storage.lock.set_bulk(stamp);
         op.begin_next(hp);
         Ok(op)
     }
@@ -181,53 +183,48 @@ impl<P: Platform, T: Trace> Cpuhp<'_, P, T> {
             (Which::Only(mask), _) => mask.contains(cpu),
             (Which::All, _) if cpu == self.platform().this_cpu() => false,
             (Which::All, Direction::Up) => self.refresh_present(cpu),
-            (Which::All, Direction::Down) => self.online().contains(cpu),
+            (Which::All, Direction::Down) => self.storage.has(Kind::Online, cpu),
         }
     }
 
-    /// Evaluates every guard before anything moves: of teardown, on the online CPUs without the
-    /// whole batch.
-    fn check_bulk(
+    /// Evaluates every guard before anything moves: of teardown, on the CPUs that stay online
+    /// without the whole batch.
+    fn refusal_of_bulk(
         &self,
         dir: Direction,
         which: Which<'_>,
         caller: CpuId,
-    ) -> Result<(), (CpuId, Why)> {
+    ) -> Option<(CpuId, Why)> {
         if let Which::Only(mask) = which
             && let Some(beyond) = mask.each().find(|cpu| cpu.index() >= self.cpus())
         {
-            return Err((beyond, Why::NoSuchCpu));
+            return Some((beyond, Why::NoSuchCpu));
+        }
+        if !self.storage.lock.is_bulk(0) {
+            return Some((caller, Why::Busy));
         }
         if dir == Direction::Up {
-            return Ok(());
+            return None;
         }
-        let named = |cpu: &CpuId| self.names(dir, which, *cpu);
-        let online = self.online();
-        if online.each().all(|cpu| named(&cpu))
-            && let Some(last) = online.each().next()
-        {
-            return Err((last, Why::LastCpu));
-        }
-        if named(&caller) {
-            return Err((caller, Why::OnSelf));
-        }
-        let cannot = |cpu: &CpuId| {
-            let tag = self.tag(*cpu);
+        let (mut last, mut stays, mut fixed) = (None, false, None);
+        for cpu in self.all_cpus() {
+            let named = self.names(dir, which, cpu);
+            let online = self.stays_online(cpu);
+            stays |= online && !named;
+            if online && named {
+                last = last.or(Some(cpu));
+            }
+            let tag = self.tag(cpu);
             let runs = matches!(tag, Some(Tag::Alive | Tag::Go | Tag::Up));
-            runs && named(cpu) && !self.platform().can_off(*cpu)
-        };
-        match self.all_cpus().find(cannot) {
-            Some(cpu) => Err((cpu, Why::NotSupported)),
-            None => Ok(()),
+            if named && runs && !self.platform().can_off(cpu) {
+                fixed = fixed.or(Some((cpu, Why::NotSupported)));
+            }
         }
-    }
-
-    pub(crate) fn batch(&self) -> CpuMask<'_> {
-        self.storage.mask(Kind::Batch)
-    }
-
-    pub(crate) fn pending(&self) -> CpuMask<'_> {
-        self.storage.mask(Kind::Pending)
+        match last {
+            Some(last) if !stays => Some((last, Why::LastCpu)),
+            _ if self.names(dir, which, caller) => Some((caller, Why::OnSelf)),
+            _ => fixed,
+        }
     }
 }
 
@@ -238,6 +235,7 @@ impl BulkOp {
     ///
     /// # Errors
     /// [`Why::Stale`] once the operation has ended, or its guard was dropped.
+    #[inline(never)]
     pub fn poll<P: Platform, T: Trace>(
         &mut self,
         guard: &WriteGuard<'_, '_, P, T>,
@@ -264,13 +262,17 @@ impl BulkOp {
     }
 
     /// Returns for which CPU, and until when at most, a pending poll waits.
+    #[inline(never)]
     pub fn awaited<P: Platform, T: Trace>(&self, guard: &WriteGuard<'_, '_, P, T>) -> (CpuId, u64) {
         let hp = guard.hp;
-        let settling = hp.batch().each().find(|cpu| stage::is_back(hp, *cpu));
+        let settling = hp
+            .storage
+            .each(Kind::Batch)
+            .find(|cpu| stage::is_back(hp, *cpu));
         let first = if self.pass == Pass::Settle {
             settling
         } else {
-            hp.pending().first_from(0)
+            hp.storage.next(Kind::Pending, 0)
         };
         let first = first.unwrap_or_default();
         let deadline = hp.record(first).map_or(0, |rec| rec.deadline.get());
@@ -308,6 +310,6 @@ impl BulkOp {
                 rec.set_leaving();
             }
         }
-        hp.batch().insert(cpu);
+        hp.storage.add(Kind::Batch, cpu);
     }
 }

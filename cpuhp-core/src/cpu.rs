@@ -11,22 +11,26 @@ pub struct CpuId(u32);
 
 impl CpuId {
     /// Names the CPU with logical number `number`.
+    #[inline]
     pub const fn new(number: u32) -> Self {
         Self(number)
     }
 
     /// Returns the logical number.
+    #[inline]
     pub const fn get(self) -> u32 {
         self.0
     }
 
     /// Returns the logical number as a slice index.
+    #[inline]
     pub const fn index(self) -> usize {
         self.0 as usize
     }
 }
 
 impl fmt::Display for CpuId {
+    #[inline]
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "cpu {}", self.0)
     }
@@ -38,6 +42,7 @@ impl fmt::Display for CpuId {
 pub struct HwId(pub u64);
 
 impl fmt::Display for HwId {
+    #[inline]
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "hardware id {:#x}", self.0)
     }

@@ -204,6 +204,7 @@ impl<P: Platform, T: Trace> Cpuhp<'_, P, T> {
     }
 
     /// Gives up on a CPU: what PREPARE made stays, since it may still come and use it.
+    #[inline(never)]
     fn cancel(&self, cpu: CpuId, rec: &Record, word: Word) -> bool {
         let Some(next) = rec.edges.cancel(word) else {
             return false;
@@ -285,6 +286,7 @@ impl<P: Platform, T: Trace> Cpuhp<'_, P, T> {
     }
 
     /// Records the confirmed end of a CPU's life.
+    #[inline(never)]
     fn bury(&self, cpu: CpuId, rec: &Record, word: Word) -> Next {
         let Some(dead) = rec.edges.bury(word) else {
             return Next::Again;
@@ -303,6 +305,7 @@ impl<P: Platform, T: Trace> Cpuhp<'_, P, T> {
     }
 
     /// Tells the platform, once per kick, that the CPU came.
+    #[inline(never)]
     fn tell_arrival(&self, cpu: CpuId, rec: &Record, tag: Tag) {
         let absent = matches!(tag, Tag::Dead | Tag::Kicked | Tag::Cancelled);
         if !absent && rec.take_open_kick() {
@@ -351,6 +354,7 @@ impl<P: Platform, T: Trace> Cpuhp<'_, P, T> {
     }
 
     /// Notes a failure: the first turns the operation round, the second ends it.
+    #[inline(never)]
     fn fail(&self, rec: &Record, at: StateId, err: StepError) -> Next {
         if rec.phase() == Phase::Back {
             rec.second.set(at, err);

@@ -50,6 +50,7 @@ pub enum Tag {
 
 impl Tag {
     /// Whether the AP is moving by itself, so that its state is its own.
+    #[inline]
     pub(crate) const fn is_moving(self) -> bool {
         matches!(self, Self::Go | Self::Die | Self::Gone)
     }
@@ -73,10 +74,12 @@ const AUTO: u32 = 1 << 8;
 const BACK: u32 = 1 << 9;
 
 impl Word {
+    #[inline]
     const fn new(tag: Tag, flags: u32, epoch: u16) -> Self {
         Self(tag as u32 | flags | (epoch as u32) << 16)
     }
 
+    #[inline]
     pub(crate) const fn tag(self) -> Tag {
         match self.0 & 0xff {
             1 => Tag::Kicked,
@@ -92,20 +95,24 @@ impl Word {
         }
     }
 
+    #[inline]
     pub(crate) const fn epoch(self) -> u16 {
         (self.0 >> 16) as u16
     }
 
+    #[inline]
     const fn is_auto(self) -> bool {
         self.0 & AUTO != 0
     }
 
     /// Whether the AP was released on the way back from a failure.
+    #[inline]
     pub(crate) const fn is_back(self) -> bool {
         self.0 & BACK != 0
     }
 
     /// The same start in another tag; the flags belong to KICKED and GO only.
+    #[inline]
     const fn to(self, tag: Tag) -> Self {
         Self::new(tag, 0, self.epoch())
     }
@@ -133,26 +140,32 @@ const ROLLBACK: u32 = 1 << 23;
 const LEAVING: u32 = 1 << 22;
 
 impl Request {
+    #[inline]
     pub(crate) const fn up(goal: StateId) -> Self {
         Self((Order::Up as u32) << 16 | goal.get() as u32)
     }
 
+    #[inline]
     pub(crate) const fn down(goal: StateId) -> Self {
         Self((Order::Down as u32) << 16 | goal.get() as u32)
     }
 
+    #[inline]
     pub(crate) const fn die() -> Self {
         Self((Order::Die as u32) << 16)
     }
 
+    #[inline]
     pub(crate) const fn leaving(self) -> Self {
         Self(self.0 | LEAVING)
     }
 
+    #[inline]
     pub(crate) const fn rollback(self) -> Self {
         Self(self.0 | ROLLBACK)
     }
 
+    #[inline]
     pub(crate) const fn order(self) -> Order {
         match self.0 >> 16 & 0xf {
             1 => Order::Up,
@@ -162,14 +175,17 @@ impl Request {
         }
     }
 
+    #[inline]
     pub(crate) const fn goal(self) -> StateId {
         StateId::new((self.0 & 0xffff) as u16)
     }
 
+    #[inline]
     pub(crate) const fn is_leaving(self) -> bool {
         self.0 & LEAVING != 0
     }
 
+    #[inline]
     pub(crate) const fn is_rollback(self) -> bool {
         self.0 & ROLLBACK != 0
     }
@@ -197,16 +213,19 @@ impl Handshake {
     // ---- both sides
 
     /// Reads the word to decide what to do next.
+    #[inline]
     pub(crate) fn look(&self) -> Word {
         Word(self.sync.load(Ordering::Acquire))
     }
 
     /// Reads the word without learning anything else: for hints and for showing.
+    #[inline]
     pub(crate) fn peek(&self) -> Word {
         Word(self.sync.load(Ordering::Relaxed))
     }
 
     /// Whether a request is unanswered. A hint: the orderings are in `ap_request` and `answer`.
+    #[inline]
     pub(crate) fn has_request(&self) -> bool {
         let (req, ack) = (
             self.req.load(Ordering::Relaxed),
@@ -215,6 +234,7 @@ impl Handshake {
         (req ^ ack) & SEQ != 0
     }
 
+    #[inline]
     fn swap(&self, seen: Word, next: Word, carries: Ordering) -> Option<Word> {
         let swapped = self
             .sync
@@ -225,6 +245,7 @@ impl Handshake {
     // ---- control CPU
 
     /// Begins a start: DEAD, CANCELLED or PARKED -> KICKED, with the next epoch.
+    #[inline]
     pub(crate) fn kick(&self, seen: Word, release: Release) -> Option<Word> {
         let flags = match release {
             Release::ByControl => 0,
@@ -236,6 +257,7 @@ impl Handshake {
     }
 
     /// Gives up on a CPU that did not come: KICKED -> CANCELLED. Fails if it came just now.
+    #[inline]
     pub(crate) fn cancel(&self, seen: Word) -> Option<Word> {
         let next = self.swap(seen, seen.to(Tag::Cancelled), Ordering::Relaxed)?;
         // Or a CPU that is wanted again later would run past its new target.
@@ -244,6 +266,7 @@ impl Handshake {
     }
 
     /// Takes a start back whose kick was refused: KICKED -> DEAD.
+    #[inline]
     pub(crate) fn refuse_kick(&self, seen: Word) -> Option<Word> {
         let next = self.swap(seen, seen.to(Tag::Dead), Ordering::Relaxed)?;
         self.withdraw();
@@ -251,6 +274,7 @@ impl Handshake {
     }
 
     /// Lets a waiting AP go on: ALIVE -> GO. Fails if it parked just now.
+    #[inline]
     pub(crate) fn release(&self, seen: Word, rollback: Rollback) -> Option<Word> {
         let flags = match rollback {
             Rollback::No => 0,
@@ -265,16 +289,19 @@ impl Handshake {
     }
 
     /// Takes the calling CPU in, which needs no kick: DEAD -> GO or UP.
+    #[inline]
     pub(crate) fn adopt(&self, seen: Word, tag: Tag) -> Option<Word> {
         self.swap(seen, seen.to(tag), Ordering::Relaxed)
     }
 
     /// Tells a waiting AP to leave: ALIVE -> DIE. Fails if it parked just now.
+    #[inline]
     pub(crate) fn turn_away(&self, seen: Word) -> Option<Word> {
         self.swap(seen, seen.to(Tag::Die), Ordering::Relaxed)
     }
 
     /// Records a confirmed end: GONE, CANCELLED or PARKED -> DEAD. No request survives it.
+    #[inline]
     pub(crate) fn bury(&self, seen: Word) -> Option<Word> {
         let next = self.swap(seen, seen.to(Tag::Dead), Ordering::Relaxed)?;
         self.withdraw();
@@ -282,6 +309,7 @@ impl Handshake {
     }
 
     /// Posts a request to an AP that has none.
+    #[inline]
     pub(crate) fn post(&self, request: Request) {
         let seq = self.ack.load(Ordering::Relaxed).wrapping_add(ONE_SEQ) & SEQ;
         // Release: the AP's look at the request acquires what the control CPU wrote before it.
@@ -289,6 +317,7 @@ impl Handshake {
     }
 
     /// Whether the AP has answered the last request.
+    #[inline]
     pub(crate) fn answered(&self) -> bool {
         // Acquire: the result words and everything the AP's steps wrote.
         let ack = self.ack.load(Ordering::Acquire);
@@ -296,10 +325,12 @@ impl Handshake {
     }
 
     /// Returns the request that was posted last.
+    #[inline]
     pub(crate) fn last_request(&self) -> Request {
         Request(self.req.load(Ordering::Relaxed))
     }
 
+    #[inline]
     fn withdraw(&self) {
         // Relaxed: the AP reads it only after the next start, whose edge carries it.
         self.req
@@ -309,18 +340,21 @@ impl Handshake {
     // ---- AP
 
     /// Reports arrival: KICKED -> ALIVE, or GO if it need not wait. Fails if it was cancelled.
+    #[inline]
     pub(crate) fn ap_arrive(&self, seen: Word) -> Option<Word> {
         let tag = if seen.is_auto() { Tag::Go } else { Tag::Alive };
         self.swap(seen, seen.to(tag), Ordering::Relaxed)
     }
 
     /// Goes to rest: ALIVE or CANCELLED -> PARKED. Fails if the control CPU wants it after all.
+    #[inline]
     pub(crate) fn ap_park(&self, seen: Word) -> Option<Word> {
         // Release: PREPARE may be undone once this is seen; the AP's early writes come before.
         self.swap(seen, seen.to(Tag::Parked), Ordering::Release)
     }
 
     /// Reports STARTING done: GO -> UP.
+    #[inline]
     pub(crate) fn ap_up(&self, seen: Word) -> Word {
         let next = seen.to(Tag::Up);
         // Release: what STARTING wrote.
@@ -329,6 +363,7 @@ impl Handshake {
     }
 
     /// The AP's last store to its record: UP or DIE -> GONE.
+    #[inline]
     pub(crate) fn ap_gone(&self, seen: Word) -> Word {
         let next = seen.to(Tag::Gone);
         // Release: everything this CPU wrote in its life.
@@ -337,6 +372,7 @@ impl Handshake {
     }
 
     /// Returns the unanswered request, if there is one.
+    #[inline]
     pub(crate) fn ap_request(&self) -> Option<Request> {
         // Acquire: what the control CPU wrote before it posted.
         let req = self.req.load(Ordering::Acquire);
@@ -344,6 +380,7 @@ impl Handshake {
     }
 
     /// Answers `request`: its result words are written.
+    #[inline]
     pub(crate) fn ap_answer(&self, request: Request, at: StateId) {
         // Release: the result words and everything the steps wrote.
         self.ack
@@ -364,18 +401,21 @@ impl Busy {
     }
 
     /// Claims the AP's side; `false` if another context of this CPU is inside.
+    #[inline]
     pub(crate) fn claim(&self) -> bool {
         // Acquire: what an earlier context of the same CPU wrote in its walk.
         self.0.swap(1, Ordering::Acquire) == 0
     }
 
     /// Gives the AP's side back.
+    #[inline]
     pub(crate) fn free(&self) {
         // Release: pairs with the next `claim`, which may be of another context.
         self.0.store(0, Ordering::Release);
     }
 
     /// Forgets a claim of a CPU that is confirmed off.
+    #[inline]
     pub(crate) fn clear(&self) {
         self.0.store(0, Ordering::Relaxed);
     }

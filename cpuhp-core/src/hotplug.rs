@@ -211,17 +211,17 @@ impl<'a, P: Platform, T: Trace> Cpuhp<'a, P, T> {
     }
 
     /// Refuses a caller that is no available CPU, or that is inside a step.
-    pub(crate) fn check_caller(&self, caller: CpuId) -> Result<(), OpError> {
-        let Some(rec) = self.record(caller) else {
-            return Err(OpError::refused(caller, Why::NoSuchCpu));
-        };
+    pub(crate) fn check_caller(&self, caller: CpuId) -> Result<(), Why> {
+        let rec = self.record(caller).ok_or(Why::NoSuchCpu)?;
         if rec.step_context.get() == self.context_mark() {
-            return Err(OpError::refused(caller, Why::WouldDeadlock));
+            return Err(Why::WouldDeadlock);
         }
-        if !self.available().contains(caller) {
-            return Err(OpError::refused(caller, Why::CallerOffline));
+        let available = self.storage.has(Kind::Available, caller);
+        if available {
+            Ok(())
+        } else {
+            Err(Why::CallerOffline)
         }
-        Ok(())
     }
 
     fn context_mark(&self) -> u32 {

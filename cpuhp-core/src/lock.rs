@@ -3,7 +3,6 @@
 //! Who holds a [`WriteGuard`] may change CPU states; many operations run under one guard, each
 //! claimed by the owner word of its record. Nobody waits for the lock: who does not get it is told.
 
-use crate::cpu::CpuId;
 use crate::error::{OpError, Why};
 use crate::hotplug::Cpuhp;
 use crate::platform::Platform;
@@ -27,6 +26,7 @@ impl LockWord {
         }
     }
 
+    #[inline]
     fn claim(&self) -> bool {
         // Acquire: what the last writer wrote; pairs with `free`.
         let claimed = self
@@ -35,12 +35,14 @@ impl LockWord {
         claimed.is_ok()
     }
 
+    #[inline]
     fn free(&self) {
         // Release: pairs with `claim`.
         self.writer.store(0, Ordering::Release);
     }
 
     /// Returns a stamp that no live operation has: never 0. Written under the lock only.
+    #[inline]
     pub(crate) fn next_stamp(&self) -> u32 {
         let next = self.stamp.load(Ordering::Relaxed).wrapping_add(1).max(1);
         self.stamp.store(next, Ordering::Relaxed);
@@ -49,21 +51,16 @@ impl LockWord {
 }
 
 impl LockWord {
-    /// Lets one bulk operation at a time run under the lock.
-    pub(crate) fn claim_bulk(&self, stamp: u32) -> bool {
-        let free = self.is_bulk(0);
-        if free {
-            self.bulk.store(stamp, Ordering::Relaxed);
-        }
-        free
-    }
-
+    /// Whether this is the stamp of the bulk operation that runs under the lock; 0 = none runs.
+    #[inline]
     pub(crate) fn is_bulk(&self, stamp: u32) -> bool {
         self.bulk.load(Ordering::Relaxed) == stamp
     }
 
-    pub(crate) fn free_bulk(&self) {
-        self.bulk.store(0, Ordering::Relaxed);
+    /// Lets a bulk operation begin, or end.
+    #[inline]
+    pub(crate) fn set_bulk(&self, stamp: u32) {
+        self.bulk.store(stamp, Ordering::Relaxed);
     }
 }
 
@@ -93,16 +90,18 @@ impl<'a, P: Platform, T: Trace> Cpuhp<'a, P, T> {
     #[inline(never)]
     pub fn try_write(&self) -> Result<WriteGuard<'_, 'a, P, T>, OpError> {
         let caller = self.platform().this_cpu();
-        self.check_caller(caller)?;
-        self.lock(caller)
+        let refused = |why| OpError::refused(caller, why);
+        self.check_caller(caller)
+            .and_then(|()| self.lock())
+            .map_err(refused)
     }
 
     /// Takes the lock without asking whether the caller is available: for the boot CPU's adoption.
-    pub(crate) fn lock(&self, caller: CpuId) -> Result<WriteGuard<'_, 'a, P, T>, OpError> {
+    pub(crate) fn lock(&self) -> Result<WriteGuard<'_, 'a, P, T>, Why> {
         if self.storage.lock.claim() {
             Ok(WriteGuard { hp: self })
         } else {
-            Err(OpError::refused(caller, Why::Busy))
+            Err(Why::Busy)
         }
     }
 }
@@ -110,7 +109,7 @@ impl<'a, P: Platform, T: Trace> Cpuhp<'a, P, T> {
 impl<P: Platform, T: Trace> Drop for WriteGuard<'_, '_, P, T> {
     fn drop(&mut self) {
         // An abandoned bulk operation ends with its guard; its CPUs stay claimed.
-        self.hp.storage.lock.free_bulk();
+        self.hp.storage.lock.set_bulk(0);
         self.hp.storage.lock.free();
     }
 }

@@ -101,14 +101,6 @@ impl<'a> CpuMask<'a> {
             Some(cpu)
         })
     }
-
-    /// Takes every CPU out.
-    #[inline(never)]
-    pub(crate) fn clear(self) {
-        self.words
-            .iter()
-            .for_each(|word| word.store(0, Ordering::Relaxed));
-    }
 }
 
 impl<'a> IntoIterator for CpuMask<'a> {

@@ -49,22 +49,26 @@ impl<P: Platform, T: Trace> WriteGuard<'_, '_, P, T> {
     /// the calling CPU, a CPU the platform cannot stop, or one that another operation holds.
     /// Nothing changed.
     pub fn op(&self, cpu: CpuId, target: StateId, flags: OpFlags) -> Result<CpuOp, OpError> {
-        let hp = self.hp;
-        let refused = |why| {
+        self.begin_op(cpu, target, flags).map_err(|why| {
             OpError::Refused(Refusal {
                 cpu,
-                name: hp.table().name(target),
+                name: self.hp.table().name(target),
                 why,
             })
-        };
-        let rec = hp.record(cpu).ok_or_else(|| refused(Why::NoSuchCpu))?;
-        hp.check_move(cpu, rec, target).map_err(refused)?;
+        })
+    }
+
+    #[inline(never)]
+    fn begin_op(&self, cpu: CpuId, target: StateId, flags: OpFlags) -> Result<CpuOp, Why> {
+        let hp = self.hp;
+        let rec = hp.record(cpu).ok_or(Why::NoSuchCpu)?;
+        hp.check_move(cpu, rec, target)?;
         let stamp = hp.storage.lock.next_stamp();
-        // Acquire: what the last operation on this CPU left in the record; pairs with `disown`.
+        // Acquire: what the last operation on this CPU left in the record; pairs with `close`.
         let claimed = rec
             .owner
             .compare_exchange(0, stamp, Ordering::Acquire, Ordering::Relaxed);
-        claimed.map_err(|_| refused(Why::Busy))?;
+        claimed.map_err(|_| Why::Busy)?;
         let auto = flags.contains(OpFlags::AUTO);
         rec.begin(
             target,
@@ -124,9 +128,7 @@ impl CpuOp {
                 Advance::Turned => {}
                 Advance::Pending => return Poll::Pending,
                 ended @ (Advance::Reached | Advance::Ended | Advance::Stuck) => {
-                    hp.close(rec, ended);
-                    let failed = hp.failure(self.cpu, rec);
-                    return Poll::Ready(failed.map_or(Ok(()), |f| Err(OpError::Failed(f))));
+                    return Poll::Ready(hp.close_with(self.cpu, rec, ended));
                 }
             }
         }
@@ -157,8 +159,9 @@ impl<P: Platform, T: Trace> Cpuhp<'_, P, T> {
         if target > state && !self.refresh_present(cpu) {
             return Err(Why::NotPresent);
         }
-        let leaves = target < self.table().online() && self.online().contains(cpu);
-        if leaves && !self.online().each().any(|other| other != cpu) {
+        let leaves = target < self.table().online() && self.storage.has(Kind::Online, cpu);
+        let stays = |other: CpuId| other != cpu && self.stays_online(other);
+        if leaves && !self.storage.each(Kind::Online).any(stays) {
             return Err(Why::LastCpu);
         }
         if cpu == self.platform().this_cpu() {
@@ -171,6 +174,15 @@ impl<P: Platform, T: Trace> Cpuhp<'_, P, T> {
         Ok(())
     }
 
+    /// Whether `cpu` is online and no operation is taking it away.
+    #[inline(never)]
+    pub(crate) fn stays_online(&self, cpu: CpuId) -> bool {
+        let leaves = |rec: &Record| {
+            rec.owner.load(Ordering::Relaxed) != 0 && rec.target.state() < self.table().online()
+        };
+        self.storage.has(Kind::Online, cpu) && !self.record(cpu).is_some_and(leaves)
+    }
+
     /// Returns the state below which a running CPU has to be stopped.
     fn leave_below(&self, tag: Tag) -> StateId {
         if tag == Tag::Alive {
@@ -181,23 +193,38 @@ impl<P: Platform, T: Trace> Cpuhp<'_, P, T> {
     }
 
     /// Copies the platform's word on whether `cpu` is there into the mask, and returns it.
+    #[inline(never)]
     pub(crate) fn refresh_present(&self, cpu: CpuId) -> bool {
         let there = self.platform().present(cpu);
         if there {
-            self.storage.mask(Kind::Present).insert(cpu);
+            self.storage.add(Kind::Present, cpu);
         } else {
-            self.storage.mask(Kind::Present).remove(cpu);
+            self.storage.take(Kind::Present, cpu);
         }
         there
     }
 
     /// Gives the record back at the end of an operation. A stuck one can be resumed.
+    #[inline(never)]
     pub(crate) fn close(&self, rec: &Record, ended: Advance) {
         if ended != Advance::Stuck {
             rec.end();
         }
         // Release: pairs with the next claim.
         rec.owner.store(0, Ordering::Release);
+    }
+
+    /// Gives the record back and says how the operation ended.
+    #[inline(never)]
+    pub(crate) fn close_with(
+        &self,
+        cpu: CpuId,
+        rec: &Record,
+        ended: Advance,
+    ) -> Result<(), OpError> {
+        self.close(rec, ended);
+        self.failure(cpu, rec)
+            .map_or(Ok(()), |failure| Err(OpError::Failed(failure)))
     }
 
     /// Reads the failure of the last operation from its record.

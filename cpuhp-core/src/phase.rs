@@ -69,6 +69,7 @@ const KICK_OPEN: u32 = 1 << 16;
 
 impl Record {
     /// Begins an operation from the present state.
+    #[inline(never)]
     pub(crate) fn begin(&self, target: StateId, release: Release) {
         let auto = if release == Release::Auto { AUTO } else { 0 };
         let tag = self.edges.peek().tag();
@@ -81,6 +82,7 @@ impl Record {
     }
 
     /// Takes the state of a CPU that has come to rest as the origin, if it was in flight before.
+    #[inline(never)]
     pub(crate) fn settle_origin(&self) {
         if self.phase.get() & UNSETTLED != 0 {
             self.phase.set(self.phase.get() & !UNSETTLED);
@@ -89,12 +91,14 @@ impl Record {
     }
 
     /// Ends it: the target is where the CPU is.
+    #[inline(never)]
     pub(crate) fn end(&self) {
         self.phase.set(0);
         self.target.set_state(self.state());
     }
 
     /// Prepares an operation that stopped as STUCK, or was abandoned, for going on.
+    #[inline(never)]
     pub(crate) fn rearm(&self) {
         self.disarm();
         for fault in [&self.first, &self.second] {
@@ -104,6 +108,7 @@ impl Record {
         }
     }
 
+    #[inline]
     pub(crate) fn phase(&self) -> Phase {
         match self.phase.get() & PHASE {
             FORWARD => Phase::Forward,
@@ -113,6 +118,7 @@ impl Record {
     }
 
     /// Returns where the operation wants the CPU now: its target within `bounds`, or its origin.
+    #[inline(never)]
     pub(crate) fn goal(&self, bounds: Bounds) -> StateId {
         match self.phase() {
             Phase::Back => self.origin.state(),
@@ -123,12 +129,14 @@ impl Record {
     }
 
     /// Turns the operation round.
+    #[inline]
     pub(crate) fn turn_back(&self) {
         self.phase
             .set(self.phase.get() & !(PHASE | AWAITED | AUTO | LEAVING) | BACK);
     }
 
     /// Returns what the callbacks of this operation are told.
+    #[inline]
     pub(crate) fn rollback(&self) -> Rollback {
         if self.phase() == Phase::Back {
             Rollback::Yes
@@ -137,6 +145,7 @@ impl Record {
         }
     }
 
+    #[inline]
     pub(crate) fn release_mode(&self) -> Release {
         if self.phase.get() & AUTO != 0 {
             Release::Auto
@@ -145,30 +154,37 @@ impl Record {
         }
     }
 
+    #[inline]
     pub(crate) fn is_posted(&self) -> bool {
         self.phase.get() & POSTED != 0
     }
 
+    #[inline]
     pub(crate) fn set_posted(&self) {
         self.phase.set(self.phase.get() & !AWAITED | POSTED);
     }
 
+    #[inline]
     pub(crate) fn clear_posted(&self) {
         self.phase.set(self.phase.get() & !(AWAITED | POSTED));
     }
 
+    #[inline]
     pub(crate) fn is_leaving(&self) -> bool {
         self.phase.get() & LEAVING != 0
     }
 
+    #[inline]
     pub(crate) fn set_leaving(&self) {
         self.phase.set(self.phase.get() | LEAVING);
     }
 
+    #[inline]
     pub(crate) fn is_called_off(&self) -> bool {
         self.phase.get() & CALLED_OFF != 0
     }
 
+    #[inline]
     pub(crate) fn set_called_off(&self) {
         self.phase.set(self.phase.get() & !AWAITED | CALLED_OFF);
     }
@@ -176,11 +192,13 @@ impl Record {
     // ---- deadline
 
     /// Forgets the deadline: something happened.
+    #[inline]
     pub(crate) fn disarm(&self) {
         self.phase.set(self.phase.get() & !AWAITED);
     }
 
     /// Whether the deadline runs for this, with nothing having moved since it was armed.
+    #[inline(never)]
     pub(crate) fn is_armed(&self, what: Awaited) -> bool {
         let word = self.phase.get();
         let same = word & AWAITED == (what as u32) << 4;
@@ -188,6 +206,7 @@ impl Record {
     }
 
     /// Arms the deadline.
+    #[inline(never)]
     pub(crate) fn arm(&self, what: Awaited, deadline: u64) {
         let word = self.phase.get() & !AWAITED & ((1 << SEEN_SHIFT) - 1);
         let seen = u32::from(self.state().get()) << SEEN_SHIFT;
@@ -197,6 +216,7 @@ impl Record {
 
     // ---- failures
 
+    #[inline]
     pub(crate) fn clear_failures(&self) {
         self.first.clear();
         self.second.clear();
@@ -206,11 +226,13 @@ impl Record {
     // ---- kick accounting
 
     /// Notes a hardware kick of this epoch; its outcome is open.
+    #[inline]
     pub(crate) fn open_kick(&self, epoch: u16) {
         self.kicked.set(u32::from(epoch) | KICK_OPEN);
     }
 
     /// Takes the open outcome: `true` once per kick.
+    #[inline]
     pub(crate) fn take_open_kick(&self) -> bool {
         let word = self.kicked.get();
         if word & KICK_OPEN != 0 {
@@ -220,17 +242,20 @@ impl Record {
     }
 
     /// Returns the epoch of the last hardware kick.
+    #[inline]
     pub(crate) fn kicked_epoch(&self) -> u32 {
         self.kicked.get() & 0xffff
     }
 }
 
 impl Fault {
+    #[inline]
     pub(crate) fn set(&self, at: StateId, err: StepError) {
         self.at.set_state(at);
         self.err.set(StepError::to_word(Some(err)));
     }
 
+    #[inline]
     pub(crate) fn get(&self) -> Option<(StateId, StepError)> {
         StepError::from_word(self.err.get()).map(|err| (self.at.state(), err))
     }

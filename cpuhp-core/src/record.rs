@@ -4,6 +4,7 @@
 //! line that the walking side writes at every step. Every 64-bit value is two words of one owner, so
 //! no 64-bit atomics are needed. All-zero is the valid initial state: storage stays in `.bss`.
 
+use crate::cpu::CpuId;
 use crate::handshake::{Busy, Handshake};
 use crate::lock::LockWord;
 use crate::mask::{CpuMask, KINDS, Kind, words};
@@ -22,19 +23,23 @@ impl Own {
         }
     }
 
+    #[inline]
     pub(crate) fn get(&self) -> u32 {
         self.0.load(Ordering::Relaxed)
     }
 
+    #[inline]
     pub(crate) fn set(&self, value: u32) {
         self.0.store(value, Ordering::Relaxed);
     }
 
     /// Reads it as a state number.
+    #[inline]
     pub(crate) fn state(&self) -> StateId {
         crate::walk::state_of(&self.0)
     }
 
+    #[inline]
     pub(crate) fn set_state(&self, at: StateId) {
         self.set(u32::from(at.get()));
     }
@@ -55,11 +60,13 @@ impl Own64 {
         }
     }
 
+    #[inline]
     pub(crate) fn get(&self) -> u64 {
         u64::from(self.low.get()) | u64::from(self.high.get()) << 32
     }
 
     #[expect(clippy::cast_possible_truncation, reason = "split into two words")]
+    #[inline]
     pub(crate) fn set(&self, value: u64) {
         self.low.set(value as u32);
         self.high.set((value >> 32) as u32);
@@ -81,6 +88,7 @@ impl Fault {
         }
     }
 
+    #[inline]
     pub(crate) fn clear(&self) {
         self.err.set(0);
         self.at.set(0);
@@ -154,10 +162,12 @@ impl Record {
     }
 
     /// Returns the last completed state.
+    #[inline]
     pub(crate) fn state(&self) -> StateId {
         crate::walk::state_of(&self.state)
     }
 
+    #[inline]
     pub(crate) fn set_state(&self, at: StateId) {
         self.state.store(u32::from(at.get()), Ordering::Relaxed);
     }
@@ -239,6 +249,7 @@ impl<const CPUS: usize, const WORDS: usize, const DYN: usize> Store<CPUS, WORDS,
     }
 
     /// Lends the storage out, to [`crate::Cpuhp::new`].
+    #[inline]
     pub const fn get(&self) -> Storage<'_> {
         Storage {
             records: &self.records,
@@ -291,6 +302,7 @@ impl<'a> Storage<'a> {
     }
 
     /// Returns how many CPUs are possible.
+    #[inline]
     pub const fn cpus(&self) -> usize {
         self.records.len()
     }
@@ -300,5 +312,36 @@ impl<'a> Storage<'a> {
         let each = words(self.records.len());
         let from = kind as usize * each;
         CpuMask::new(self.masks.get(from..from + each).unwrap_or_default())
+    }
+
+    #[inline(never)]
+    pub(crate) fn has(&self, kind: Kind, cpu: CpuId) -> bool {
+        self.mask(kind).contains(cpu)
+    }
+
+    #[inline(never)]
+    pub(crate) fn add(&self, kind: Kind, cpu: CpuId) {
+        self.mask(kind).insert(cpu);
+    }
+
+    #[inline(never)]
+    pub(crate) fn take(&self, kind: Kind, cpu: CpuId) {
+        self.mask(kind).remove(cpu);
+    }
+
+    #[inline(never)]
+    pub(crate) fn next(&self, kind: Kind, from: u32) -> Option<CpuId> {
+        self.mask(kind).first_from(from)
+    }
+
+    /// Iterates over a mask by less code and more loads than [`CpuMask::iter`].
+    #[inline]
+    pub(crate) fn each(&self, kind: Kind) -> impl Iterator<Item = CpuId> + use<'_, 'a> {
+        let mut from = 0;
+        core::iter::from_fn(move || {
+            let cpu = self.next(kind, from)?;
+            from = cpu.get() + 1;
+            Some(cpu)
+        })
     }
 }

@@ -22,21 +22,25 @@ impl StateId {
     pub const OFFLINE: Self = Self(0);
 
     /// Names the state with this number; [`states!`](crate::states) makes the constants to use.
+    #[inline]
     pub const fn new(number: u16) -> Self {
         Self(number)
     }
 
     /// Returns the number.
+    #[inline]
     pub const fn get(self) -> u16 {
         self.0
     }
 
     /// Returns the state above. Numbers stay below 0x7fff (checked by `states!`).
+    #[inline]
     pub(crate) const fn above(self) -> Self {
         Self(self.0.saturating_add(1))
     }
 
     /// Returns the state below.
+    #[inline]
     pub(crate) const fn below(self) -> Self {
         Self(self.0.saturating_sub(1))
     }
@@ -113,16 +117,19 @@ pub(crate) enum Rollback {
 
 impl Ctx<'_> {
     /// Returns the CPU that is moved. In PREPARE this is not the CPU that executes the callback.
+    #[inline]
     pub const fn cpu(&self) -> CpuId {
         self.cpu
     }
 
     /// Whether the walk goes back because of a failure.
+    #[inline]
     pub const fn is_rollback(&self) -> bool {
         matches!(self.rollback, Rollback::Yes)
     }
 
     /// Whether this CPU has completed the running section before.
+    #[inline]
     pub const fn entry(&self) -> Entry {
         self.entry
     }
@@ -143,6 +150,7 @@ impl Step {
     }
 
     /// Names a step; by convention `subsystem:section`. Without halves it does nothing.
+    #[inline]
     pub const fn new(name: &'static str) -> Self {
         Self {
             name,
@@ -196,6 +204,7 @@ impl StartStep {
     }
 
     /// Names a step; by convention `subsystem:starting`. Without halves it does nothing.
+    #[inline]
     pub const fn new(name: &'static str) -> Self {
         Self {
             name,
@@ -246,18 +255,22 @@ pub(crate) trait Half {
 impl Half for Step {
     type Call = StepFn;
 
+    #[inline]
     fn name(&self) -> &'static str {
         self.name
     }
+    #[inline]
     fn half(&self, dir: Direction) -> Option<StepFn> {
         match dir {
             Direction::Up => self.up,
             Direction::Down => self.down,
         }
     }
+    #[inline]
     fn flags(&self) -> StepFlags {
         self.flags
     }
+    #[inline]
     fn call(call: StepFn, ctx: &Ctx<'_>) -> StepResult {
         call(ctx)
     }
@@ -266,18 +279,22 @@ impl Half for Step {
 impl Half for StartStep {
     type Call = StartFn;
 
+    #[inline]
     fn name(&self) -> &'static str {
         self.name
     }
+    #[inline]
     fn half(&self, dir: Direction) -> Option<StartFn> {
         match dir {
             Direction::Up => self.up,
             Direction::Down => self.down,
         }
     }
+    #[inline]
     fn flags(&self) -> StepFlags {
         self.flags
     }
+    #[inline]
     fn call(call: StartFn, ctx: &Ctx<'_>) -> StepResult {
         match call(ctx) {
             Poll::Ready(()) => Ok(()),

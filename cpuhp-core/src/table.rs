@@ -20,16 +20,19 @@ pub struct DynRange {
 impl DynRange {
     /// Lays out `len` states from `first` on, whose slots begin at `slot`.
     #[doc(hidden)]
+    #[inline]
     pub const fn new(first: StateId, len: u16, slot: u16) -> Self {
         Self { first, len, slot }
     }
 
     /// Returns the first state of the range.
+    #[inline]
     pub const fn first(self) -> StateId {
         self.first
     }
 
     /// Returns how many states it has: an exact count.
+    #[inline]
     pub const fn capacity(self) -> u16 {
         self.len
     }
@@ -57,6 +60,7 @@ pub(crate) struct Row<S: 'static> {
 }
 
 impl<S> Row<S> {
+    #[inline]
     const fn new(first: u16, steps: &'static [S]) -> Self {
         Self { first, steps }
     }
@@ -66,10 +70,12 @@ impl<S> Row<S> {
         clippy::cast_possible_truncation,
         reason = "`Table::new` checks every number"
     )]
+    #[inline]
     pub(crate) const fn end(&self) -> u16 {
         self.first + self.steps.len() as u16
     }
 
+    #[inline]
     pub(crate) fn get(&self, at: StateId) -> Option<&'static S> {
         self.steps
             .get(usize::from(at.get().checked_sub(self.first)?))
@@ -105,6 +111,7 @@ impl Table {
     /// Lays the sections out. Used by [`states!`], at compile time.
     #[doc(hidden)]
     #[expect(clippy::cast_possible_truncation, reason = "the sum is checked first")]
+    #[inline]
     pub const fn new(s: Sections) -> Self {
         let dynamic = s.prepare_dynamic as usize + s.parallel_dynamic as usize;
         let states = s.prepare.len() + dynamic + s.starting.len() + s.online.len();
@@ -134,16 +141,19 @@ impl Table {
     }
 
     /// Returns the built-in state `KICK`: PREPARE is up and the CPU has been asked to start.
+    #[inline]
     pub const fn kick(&self) -> StateId {
         self.kick
     }
 
     /// Returns the built-in state `AP_IDLE`: STARTING is up, the CPU is available.
+    #[inline]
     pub const fn ap_idle(&self) -> StateId {
         self.ap_idle
     }
 
     /// Returns the built-in state `ONLINE`, the last one.
+    #[inline]
     pub const fn online(&self) -> StateId {
         self.last
     }
@@ -206,6 +216,7 @@ impl Table {
     }
 
     /// Returns the state up to which a kicked AP may walk by itself: the parallel run after `KICK`.
+    #[inline(never)]
     pub(crate) fn par_limit(&self) -> StateId {
         match self.starting_mode(Direction::Up) {
             Mode::OneByOne => self.kick,
@@ -219,6 +230,7 @@ impl Table {
     /// Returns where the run that begins above `from` ends, and how it is walked upwards.
     ///
     /// `from` is at `AP_IDLE` or above and below `ONLINE`.
+    #[inline(never)]
     pub(crate) fn run_up(&self, from: StateId) -> (StateId, Mode) {
         let mode = self.mode(from.above(), Direction::Up);
         let mut end = from.above();

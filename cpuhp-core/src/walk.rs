@@ -74,6 +74,7 @@ impl<T: Trace> Walk<'_, T> {
     }
 
     /// Walks up what lies in `row` above the present state, up to `goal`.
+    #[inline(never)]
     fn up<S: Half>(&self, row: &Row<S>, goal: StateId) -> Walked {
         let from = self.at().get() + 1;
         let (first, end) = (from.max(row.first), row.end().min(goal.get() + 1));
@@ -92,6 +93,7 @@ impl<T: Trace> Walk<'_, T> {
     }
 
     /// Walks down what lies in `row` at or below the present state, down to above `goal`.
+    #[inline(never)]
     fn down<S: Half>(&self, row: &Row<S>, goal: StateId) -> Walked {
         let from = self.at().get() + 1;
         let (first, end) = (row.first.max(goal.get() + 1), row.end().min(from));
@@ -144,6 +146,7 @@ impl<T: Trace> Walk<'_, T> {
 }
 
 /// The steps of `row` numbered `first .. end`, or `None` if there are none.
+#[inline]
 fn part<S>(row: &Row<S>, first: u16, end: u16) -> Option<&'static [S]> {
     if first >= end {
         return None;
@@ -157,6 +160,7 @@ fn part<S>(row: &Row<S>, first: u16, end: u16) -> Option<&'static [S]> {
     clippy::cast_possible_truncation,
     reason = "only state numbers are ever stored"
 )]
+#[inline]
 pub(crate) fn state_of(progress: &AtomicU32) -> StateId {
     StateId::new(progress.load(Ordering::Relaxed) as u16)
 }

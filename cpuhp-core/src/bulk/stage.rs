@@ -11,6 +11,7 @@ use crate::decide::Meet;
 use crate::drive::Advance;
 use crate::handshake::Tag;
 use crate::hotplug::Cpuhp;
+use crate::mask::Kind;
 use crate::phase::{Bounds, Phase};
 use crate::platform::Platform;
 use crate::record::Record;
@@ -20,6 +21,7 @@ use crate::trace::Trace;
 
 impl BulkOp {
     /// Sends every CPU of the batch that is not there yet to `goal`.
+    #[inline(never)]
     fn begin_stage<P: Platform, T: Trace>(
         &mut self,
         hp: &Cpuhp<'_, P, T>,
@@ -28,7 +30,7 @@ impl BulkOp {
     ) {
         (self.goal, self.mode) = (goal, mode);
         (self.pass, self.cursor, self.ahead) = (Pass::Issue, 0, AHEAD);
-        for cpu in hp.batch().each() {
+        for cpu in hp.storage.each(Kind::Batch) {
             let Some(rec) = hp.record(cpu) else { continue };
             let is_short = match self.dir {
                 Direction::Up if self.meet == Meet::Yes => rec.state() <= goal,
@@ -36,7 +38,7 @@ impl BulkOp {
                 Direction::Down => rec.state() > goal,
             };
             if is_short {
-                hp.pending().insert(cpu);
+                hp.storage.add(Kind::Pending, cpu);
             }
         }
     }
@@ -68,9 +70,10 @@ impl BulkOp {
     // ---- passes
 
     /// Advances every CPU once, so that all of them are on their way.
+    #[inline(never)]
     pub(super) fn issue<P: Platform, T: Trace>(&mut self, hp: &Cpuhp<'_, P, T>) -> Poll<()> {
         if self.mode == Mode::Together {
-            while let Some(cpu) = hp.pending().first_from(self.cursor) {
+            while let Some(cpu) = hp.storage.next(Kind::Pending, self.cursor) {
                 self.cursor = cpu.get() + 1;
                 self.advance(hp, cpu);
             }
@@ -81,13 +84,14 @@ impl BulkOp {
     }
 
     /// Collects in index order, past those that have not come.
+    #[inline(never)]
     pub(super) fn collect<P: Platform, T: Trace>(&mut self, hp: &Cpuhp<'_, P, T>) -> Poll<()> {
         let ahead = if self.mode == Mode::Together {
             self.ahead
         } else {
             1
         };
-        while let Some(cpu) = hp.pending().first_from(self.cursor) {
+        while let Some(cpu) = hp.storage.next(Kind::Pending, self.cursor) {
             self.cursor = cpu.get() + 1;
             if self.advance(hp, cpu) {
                 self.collected += 1;
@@ -98,7 +102,7 @@ impl BulkOp {
                 break;
             }
         }
-        if hp.pending().is_empty() {
+        if hp.storage.next(Kind::Pending, 0).is_none() {
             (self.pass, self.cursor) = (Pass::Settle, 0);
             return Poll::Ready(());
         }
@@ -112,8 +116,9 @@ impl BulkOp {
     }
 
     /// Drives the CPUs back that failed in this stage, one at a time.
+    #[inline(never)]
     pub(super) fn settle<P: Platform, T: Trace>(&mut self, hp: &Cpuhp<'_, P, T>) -> Poll<()> {
-        while let Some(cpu) = hp.batch().first_from(self.cursor) {
+        while let Some(cpu) = hp.storage.next(Kind::Batch, self.cursor) {
             if is_back(hp, cpu) && !self.advance(hp, cpu) {
                 return Poll::Pending;
             }
@@ -125,6 +130,7 @@ impl BulkOp {
     }
 
     /// Advances one CPU; `false` while it has to be waited for.
+    #[inline(never)]
     fn advance<P: Platform, T: Trace>(&mut self, hp: &Cpuhp<'_, P, T>, cpu: CpuId) -> bool {
         let Some(rec) = hp.record(cpu) else {
             return true;
@@ -152,7 +158,7 @@ impl BulkOp {
                 }
             }
         }
-        hp.pending().remove(cpu);
+        hp.storage.take(Kind::Pending, cpu);
         true
     }
 
@@ -183,34 +189,37 @@ impl BulkOp {
                 self.report.failed += 1;
             }
         }
-        hp.batch().remove(cpu);
+        hp.storage.take(Kind::Batch, cpu);
         hp.close(rec, ended);
     }
 
     /// The step that takes one CPU at a time is occupied: the others stay where they are.
+    #[inline(never)]
     fn give_up_rest<P: Platform, T: Trace>(&mut self, hp: &Cpuhp<'_, P, T>) {
-        for cpu in hp.pending().each() {
+        for cpu in hp.storage.each(Kind::Pending) {
             let Some(rec) = hp.record(cpu) else { continue };
-            if rec.phase() == Phase::Forward && hp.batch().contains(cpu) {
+            if rec.phase() == Phase::Forward && hp.storage.has(Kind::Batch, cpu) {
                 self.report.not_tried += 1;
-                hp.batch().remove(cpu);
+                hp.storage.take(Kind::Batch, cpu);
                 hp.close(rec, Advance::Reached);
             }
-            hp.pending().remove(cpu);
+            hp.storage.take(Kind::Pending, cpu);
         }
     }
 
+    #[inline(never)]
     pub(super) fn finish<P: Platform, T: Trace>(&mut self, hp: &Cpuhp<'_, P, T>) {
-        for cpu in hp.batch().each() {
+        for cpu in hp.storage.each(Kind::Batch) {
             let Some(rec) = hp.record(cpu) else { continue };
             self.report.done += 1;
-            hp.batch().remove(cpu);
+            hp.storage.take(Kind::Batch, cpu);
             hp.close(rec, Advance::Reached);
         }
-        hp.storage.lock.free_bulk();
+        hp.storage.lock.set_bulk(0);
     }
 }
 
+#[inline(never)]
 pub(super) fn is_back<P: Platform, T: Trace>(hp: &Cpuhp<'_, P, T>, cpu: CpuId) -> bool {
-    hp.batch().contains(cpu) && hp.record(cpu).is_some_and(|rec| rec.phase() == Phase::Back)
+    hp.storage.has(Kind::Batch, cpu) && hp.record(cpu).is_some_and(|rec| rec.phase() == Phase::Back)
 }
