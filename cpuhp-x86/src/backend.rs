@@ -9,7 +9,7 @@ use core::fmt;
 use core::ptr::NonNull;
 use core::sync::atomic::AtomicU32;
 
-use cpuhp_core::{ApExit, CpuId, Platform};
+use cpuhp_core::{ApExit, CpuId, KickError, Platform};
 
 use crate::apic::registers::{Hardware, disable_interrupts};
 use crate::apic::{Apic, LocalApic};
@@ -200,6 +200,22 @@ impl X86 {
         }
     }
 
+    /// Keeps the low page open until the answer is dropped, over kicks that come one after the other.
+    ///
+    /// Without it the page is written, and its old bytes restored, around each kick that runs
+    /// alone. That is a few hundred bytes; but an emulator that translates code, such as QEMU's
+    /// TCG, looks through the state of *every* CPU when a page that holds code is written.
+    ///
+    /// Context: control CPU.
+    ///
+    /// # Errors
+    /// [`cpuhp_core::KickErrorKind::BadAddress`] if the page does not open.
+    pub fn open_low_page(&self) -> Result<OpenPage<'_>, KickError> {
+        let page = self.window.phys();
+        self.window.get(|| entry::image(&self.boot, page))?;
+        Ok(OpenPage { backend: self })
+    }
+
     /// Serves the wake interrupt. The handler calls it, then [`Self::eoi`] or its own.
     ///
     /// Context: interrupt handler on any CPU; takes no lock. Spurious and late calls are legal.
@@ -242,6 +258,18 @@ impl X86 {
             apic: self.apic,
             page: self.window.number(),
         }
+    }
+}
+
+/// The low page is open while this lives; see [`X86::open_low_page`].
+#[derive(Debug)]
+pub struct OpenPage<'a> {
+    backend: &'a X86,
+}
+
+impl Drop for OpenPage<'_> {
+    fn drop(&mut self) {
+        self.backend.window.put();
     }
 }
 

@@ -59,4 +59,4 @@ pub use config::{
 pub use record::{Boot, BootRecord};
 
 #[cfg(target_arch = "x86_64")]
-pub use backend::{Rest, X86};
+pub use backend::{OpenPage, Rest, X86};
