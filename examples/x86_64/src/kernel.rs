@@ -6,7 +6,7 @@
 
 use core::fmt;
 
-use cpuhp_core::{BootSteps, CpuId, OpError};
+use cpuhp_core::{BootSteps, CpuId, KickError, OpError};
 use cpuhp_example_common as common;
 use cpuhp_example_common::{ParamError, Params, Scene, SceneStore};
 use cpuhp_x86::acpi::TableError;
@@ -36,6 +36,7 @@ pub(crate) enum Cause {
     Table(TableError),
     Setup(SetupError),
     Param(ParamError),
+    LowPage(KickError),
     Adopt(OpError),
     TooFewListed,
 }
@@ -50,6 +51,7 @@ impl fmt::Display for Cause {
             Self::Table(error) => error.fmt(f),
             Self::Setup(error) => error.fmt(f),
             Self::Param(error) => write!(f, "parameter {error}"),
+            Self::LowPage(error) => write!(f, "low page: {error}"),
             Self::Adopt(error) => error.fmt(f),
             Self::TooFewListed => {
                 f.write_str("firmware lists fewer absent CPUs than `absent` says")
@@ -72,6 +74,8 @@ pub(crate) fn run(start_info: usize) -> Result<Ending, Cause> {
     let params = Params::parse(info.command_line, KEYS).map_err(Cause::Param)?;
     let backend = make_backend(&info, &params)?;
     let cpus = make_present(backend, params.absent)?;
+    // This kernel has no other use for the page, so it stays open: see there what that saves in TCG.
+    let _open = backend.open_low_page().map_err(Cause::LowPage)?;
     let kernel = machine::install(Kernel::new(backend, cpus));
     let scene = Scene::install(SCENE.get(cpus), params, kernel);
     let hp = kernel.begin(scene.table());
