@@ -17,7 +17,10 @@ use cpuhp_x86::clock;
 use crate::cpu::TIMER;
 
 const APIC_BASE: u32 = 0x1b;
-const X2APIC: u64 = 1 << 10;
+const X2APIC: u32 = 1 << 10;
+const ENABLED: u32 = 1 << 11;
+/// CPUID leaf 1, ECX.
+const HAS_X2APIC: u32 = 1 << 21;
 const LVT_TIMER: u32 = 0x320;
 const LVT_MASKED: u32 = 1 << 16;
 const INITIAL: u32 = 0x380;
@@ -33,6 +36,33 @@ const PENDING: u32 = 1 << 12;
 static TIMER_HZ: AtomicU64 = AtomicU64::new(0);
 
 const NS_PER_S: u64 = 1_000_000_000;
+
+/// Brings the boot CPU's APIC into x2APIC mode, if the processor has it; APs follow the boot CPU.
+///
+/// Context: boot CPU, APIC enabled, before the backend is made.
+pub(crate) fn enable_x2apic() {
+    let features: u32;
+    // SAFETY: CPUID exists on every 64-bit CPU; RBX is the compiler's and is put back.
+    unsafe {
+        asm!("mov {0}, rbx", "cpuid", "mov rbx, {0}", out(reg) _, inout("eax") 1 => _,
+            out("ecx") features, out("edx") _, options(nostack, preserves_flags));
+    }
+    if features & HAS_X2APIC == 0 {
+        return;
+    }
+    let (mut low, high): (u32, u32);
+    // SAFETY: the register exists on every 64-bit CPU.
+    unsafe {
+        asm!("rdmsr", in("ecx") APIC_BASE, out("eax") low, out("edx") high,
+            options(nostack, preserves_flags));
+    }
+    low |= ENABLED | X2APIC;
+    // SAFETY: from xAPIC to x2APIC is a legal step, and CPUID says that the mode exists.
+    unsafe {
+        asm!("wrmsr", in("ecx") APIC_BASE, in("eax") low, in("edx") high,
+            options(nostack, preserves_flags));
+    }
+}
 
 /// Measures the timer against the TSC for a millisecond. Context: boot CPU, APIC enabled.
 pub(crate) fn calibrate(tsc_hz: u64) {
@@ -107,7 +137,7 @@ fn is_x2apic() -> bool {
         asm!("rdmsr", in("ecx") APIC_BASE, out("eax") low, out("edx") _,
             options(nostack, preserves_flags));
     }
-    u64::from(low) & X2APIC != 0
+    low & X2APIC != 0
 }
 
 fn place(reg: u32) -> *mut u32 {

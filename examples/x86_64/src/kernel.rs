@@ -10,6 +10,7 @@ use cpuhp_core::{BootSteps, CpuId, KickError, OpError};
 use cpuhp_example_common as common;
 use cpuhp_example_common::{ParamError, Params, Scene, SceneStore};
 use cpuhp_x86::acpi::TableError;
+use cpuhp_x86::madt::{Entry, Madt};
 use cpuhp_x86::{BootRecord, Common, Config, SetupError, X86, acpi, clock};
 use spin::Once;
 
@@ -61,7 +62,7 @@ impl fmt::Display for Cause {
 }
 
 /// The keys of the command line that only this machine has.
-const KEYS: &[&str] = &["init_delay_us", "spin_polls", "idle"];
+const KEYS: &[&str] = &["init_delay_us", "spin_polls", "idle", "x2apic"];
 
 /// Starts everything and runs the scenario of the command line.
 pub(crate) fn run(start_info: usize) -> Result<Ending, Cause> {
@@ -93,9 +94,17 @@ fn make_backend(info: &Info, params: &Params) -> Result<&'static X86, Cause> {
     let timer = acpi::pm_timer_port(table(*b"FACP")?).ok_or(Cause::NoPmTimer)?;
     // SAFETY: promise 1: the FADT says that this is the timer's port.
     let hz = unsafe { clock::calibrate(timer) }.ok_or(Cause::NoPmTimer)?;
+    let madt = table(*b"APIC")?;
+    let has_large_ids = Madt::parse(madt)
+        .map_err(Cause::Table)?
+        .entries()
+        .any(|entry| matches!(entry, Ok(Entry::Cpu { id: 255.., .. })));
+    let number = |key| params.get(key).and_then(|value| value.parse().ok());
+    if has_large_ids || number("x2apic") == Some(1) {
+        apic::enable_x2apic();
+    }
     let mut common = Common::new(&BOOT_RECORDS, ap_entry, hz);
     common.this_cpu = Some(cpu::this_cpu);
-    let number = |key| params.get(key).and_then(|value| value.parse().ok());
     if number("idle") != Some(0) {
         common.idle = Some(machine::idle);
     }
@@ -107,7 +116,7 @@ fn make_backend(info: &Info, params: &Params) -> Result<&'static X86, Cause> {
     }
     let config = Config {
         common,
-        madt: table(*b"APIC")?,
+        madt,
         low_page: Some(memory::low_page(info.low_page().ok_or(Cause::NoLowPage)?)),
         wake_vector: cpu::WAKE,
         apic: None,
