@@ -166,10 +166,11 @@ impl<P: Platform, T: Trace> Cpuhp<'_, P, T> {
         }
     }
 
-    /// Whether a CPU that rests after [`ApNext::Park`] is wanted again. One load, needs no stack.
+    /// Whether a CPU that rests after [`ApNext::Park`] is wanted again. One load, needs no stack; once
+    /// it says yes, the CPU sees what PREPARE made anew and may go back onto it.
     pub fn parked_poll(&self, cpu: CpuId) -> bool {
         self.record(cpu)
-            .is_some_and(|rec| rec.edges.peek().tag() != Tag::Parked)
+            .is_some_and(|rec| rec.edges.look().tag() != Tag::Parked)
     }
 
     fn ap_look(&self, cpu: CpuId, rec: &Record) -> Flow {

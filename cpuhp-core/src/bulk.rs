@@ -255,7 +255,8 @@ impl BulkOp {
                 return Poll::Pending;
             }
             if settled && !self.begin_next(hp) {
-                self.finish(hp);
+                self.report.done += Self::end_all(hp, Kind::Batch);
+                hp.storage.lock.set_bulk(0);
                 return Poll::Ready(Ok(self.report));
             }
         }

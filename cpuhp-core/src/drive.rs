@@ -315,6 +315,7 @@ impl<P: Platform, T: Trace> Cpuhp<'_, P, T> {
 
     // ---- deadlines and failures
 
+    #[inline(never)]
     fn is_overdue(&self, rec: &Record, what: Awaited) -> bool {
         let now = self.platform().now();
         if !rec.is_armed(what) {
@@ -328,6 +329,7 @@ impl<P: Platform, T: Trace> Cpuhp<'_, P, T> {
         now >= rec.deadline.get()
     }
 
+    #[inline(never)]
     fn await_or_stuck(&self, rec: &Record, what: Awaited) -> Next {
         if self.is_overdue(rec, what) {
             self.stuck(rec)
@@ -337,6 +339,7 @@ impl<P: Platform, T: Trace> Cpuhp<'_, P, T> {
     }
 
     /// Stops without undoing anything: whoever comes next goes on from here.
+    #[inline(never)]
     fn stuck(&self, rec: &Record) -> Next {
         let state = rec.state();
         let at = if rec.goal(Bounds::NONE) < state {

@@ -228,6 +228,7 @@ impl<P: Platform, T: Trace> Cpuhp<'_, P, T> {
     }
 
     /// Reads the failure of the last operation from its record.
+    #[inline(never)]
     pub(crate) fn failure(&self, cpu: CpuId, rec: &Record) -> Option<Failure> {
         let table = self.table();
         let step = |(at, err)| StepFailure {
@@ -237,8 +238,9 @@ impl<P: Platform, T: Trace> Cpuhp<'_, P, T> {
         };
         let first = rec.first.get().map(step)?;
         let code = rec.kick_code.get().cast_signed();
-        let tag = rec.edges.peek().tag();
-        let in_flight = tag.is_moving() || (tag == Tag::Up && rec.edges.has_request());
+        // Acquire, both: a CPU that is found at rest is at rest in the state read after it.
+        let tag = rec.edges.look().tag();
+        let in_flight = tag.is_moving() || (tag == Tag::Up && !rec.edges.answered());
         let left = if in_flight { Left::InFlight } else { Left::At };
         Some(Failure {
             cpu,

@@ -154,7 +154,8 @@ impl BulkOp {
                 };
                 self.drop_out(hp, cpu, rec, advanced);
                 if occupies {
-                    self.give_up_rest(hp);
+                    // The step that takes one CPU at a time is occupied: the others stay here.
+                    self.report.not_tried += Self::end_all(hp, Kind::Pending);
                 }
             }
         }
@@ -193,29 +194,20 @@ impl BulkOp {
         hp.close(rec, ended);
     }
 
-    /// The step that takes one CPU at a time is occupied: the others stay where they are.
+    /// Ends the operation of every CPU of this mask that is not on its way back; returns how many.
     #[inline(never)]
-    fn give_up_rest<P: Platform, T: Trace>(&mut self, hp: &Cpuhp<'_, P, T>) {
-        for cpu in hp.storage.each(Kind::Pending) {
+    pub(super) fn end_all<P: Platform, T: Trace>(hp: &Cpuhp<'_, P, T>, kind: Kind) -> u32 {
+        let mut ended = 0;
+        for cpu in hp.storage.each(kind) {
             let Some(rec) = hp.record(cpu) else { continue };
-            if rec.phase() == Phase::Forward && hp.storage.has(Kind::Batch, cpu) {
-                self.report.not_tried += 1;
+            if hp.storage.has(Kind::Batch, cpu) && rec.phase() == Phase::Forward {
+                ended += 1;
                 hp.storage.take(Kind::Batch, cpu);
                 hp.close(rec, Advance::Reached);
             }
             hp.storage.take(Kind::Pending, cpu);
         }
-    }
-
-    #[inline(never)]
-    pub(super) fn finish<P: Platform, T: Trace>(&mut self, hp: &Cpuhp<'_, P, T>) {
-        for cpu in hp.storage.each(Kind::Batch) {
-            let Some(rec) = hp.record(cpu) else { continue };
-            self.report.done += 1;
-            hp.storage.take(Kind::Batch, cpu);
-            hp.close(rec, Advance::Reached);
-        }
-        hp.storage.lock.set_bulk(0);
+        ended
     }
 }
 
