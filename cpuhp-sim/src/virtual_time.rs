@@ -100,11 +100,20 @@ struct State {
     this: CpuId,
     queue: Queue,
     cpus: Vec<Cpu>,
-    /// A notification that the control CPU has not taken yet, and one on its way.
-    notified: bool,
-    notifying: bool,
+    wake: Wake,
     random: u64,
     polls: u64,
+}
+
+/// What has become of the last notification of the control CPU.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Wake {
+    /// There is none, or a wait has taken it.
+    No,
+    /// It is on its way: another one would change nothing.
+    Coming,
+    /// The next wait ends at once.
+    Here,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -132,8 +141,7 @@ impl VirtualTime {
             this: CpuId::new(0),
             queue: Queue::default(),
             cpus,
-            notified: false,
-            notifying: false,
+            wake: Wake::No,
             random: seed,
             polls: 0,
         };
@@ -237,16 +245,13 @@ impl VirtualTime {
 
     fn happen(&self, event: Event) {
         match event {
-            Event::WakeControl => {
-                let mut state = self.lock();
-                (state.notified, state.notifying) = (true, false);
-            }
+            Event::WakeControl => self.lock().wake = Wake::Here,
             Event::PowerOff(cpu) => {
                 let mut state = self.lock();
                 if let Some(slot) = state.cpus.get_mut(cpu.index()) {
                     slot.power = Power::Off;
                 }
-                state.notified = true;
+                state.wake = Wake::Here;
             }
             Event::Arrive(cpu) => {
                 let mut state = self.lock();
@@ -300,7 +305,7 @@ impl VirtualTime {
             ApNext::Spin | ApNext::Wait | ApNext::Idle => {}
             ApNext::Park => {
                 slot.power = Power::Parked;
-                state.notified = true;
+                state.wake = Wake::Here;
             }
             ApNext::Off => state.queue.add(now + latencies.off, Event::PowerOff(cpu)),
             // Only a start that the core does not know rests; a nested poll changes nothing.
@@ -319,11 +324,20 @@ impl VirtualTime {
         state.now = state.now.max(until);
     }
 
+    fn take_wake(&self) -> bool {
+        let mut state = self.lock();
+        let is_here = state.wake == Wake::Here;
+        if is_here {
+            state.wake = Wake::No;
+        }
+        is_here
+    }
+
     fn wait_control(&self, deadline: u64) {
         let least = self.lock().now + self.shared.latencies.poll;
         let deadline = deadline.max(least);
         loop {
-            if std::mem::take(&mut self.lock().notified) {
+            if self.take_wake() {
                 return;
             }
             let Some(event) = self.next(deadline) else {

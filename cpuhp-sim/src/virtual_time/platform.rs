@@ -2,7 +2,7 @@
 
 use cpuhp_core::{Confirm, CpuId, KickError, KickErrorKind, Platform, Who};
 
-use super::{Latencies, VirtualTime};
+use super::{Latencies, VirtualTime, Wake};
 use crate::fate::{Fate, Power};
 use crate::queue::Event;
 
@@ -73,8 +73,8 @@ impl Platform for VirtualTime {
 
     fn notify_ctl(&self, _cpu: CpuId) {
         let mut state = self.lock();
-        if !state.notifying {
-            state.notifying = true;
+        if state.wake == Wake::No {
+            state.wake = Wake::Coming;
             let at = state.now + self.shared.latencies.notify;
             state.queue.add(at, Event::WakeControl);
         }

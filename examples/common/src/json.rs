@@ -56,6 +56,7 @@ impl Object<'_> {
     }
 
     /// Adds `true` or `false`.
+    #[expect(clippy::fn_params_excessive_bools, reason = "it is the JSON value")]
     pub(crate) fn truth(&mut self, key: &str, value: bool) -> fmt::Result {
         self.key(key)?;
         write!(self.out, "{value}")

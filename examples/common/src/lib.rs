@@ -9,11 +9,18 @@
 //! is compared with what the core says (`check`).
 #![no_std]
 
+mod boot;
+mod check;
+mod cycle;
+mod dead;
+mod fault;
 mod forward;
 mod json;
 mod log;
 mod machine;
 mod params;
+mod partial;
+mod result;
 mod run;
 mod samples;
 mod scene;
@@ -28,5 +35,5 @@ pub use machine::{Existence, Host, Hp, Machine, Slept, Unable};
 pub use params::{From, Mode, ParamError, Params, Scenario, Toggle};
 pub use run::{Rest, Verdict, ap_main, print_bad_params, print_panic, run, verdict};
 pub use samples::Samples;
-pub use scene::{Scene, SceneParts, SceneStore};
+pub use scene::{SETS, Scene, SceneParts, SceneStore};
 pub use trace::{Event, Tracer};

@@ -115,7 +115,7 @@ pub trait Machine: Host {
 
     /// Starts `cpu` by the backend alone, for mode `raw`: no state machine knows of it.
     ///
-    /// [`Host::prepare`] was called. The CPU enters by [`crate::ap_main`], which writes one flag and
+    /// [`Host::prepare`] was called, and is called again before the next start. The CPU enters by [`crate::ap_main`], which writes one flag and
     /// answers [`crate::Rest::Raw`].
     ///
     /// # Errors

@@ -5,11 +5,12 @@ use core::sync::atomic::Ordering;
 
 use cpuhp_core::{ApExit, CpuId, Platform};
 
-use crate::json;
 use crate::machine::{Host, Machine};
-use crate::params::ParamError;
+use crate::params::{From, ParamError, Scenario, Toggle};
+use crate::result::Stage;
 use crate::scene::{self, Scene};
-use crate::trace;
+use crate::violation::Violation;
+use crate::{boot, check, cycle, dead, fault, json, partial, trace};
 
 /// How a run ended; what the exit device is told.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -39,11 +40,67 @@ pub fn run<M: Machine>(machine: &M) -> Verdict {
         return Verdict::Fail;
     };
     print_start(machine, scene);
-    trace::print(scene);
-    json::line(machine, "done", |line| {
+    let stage = Stage { machine, scene };
+    check_size(&stage);
+    check::all(machine, scene);
+    match (scene.params.scenario, scene.params.from) {
+        (Scenario::Boot, _) => boot::run(&stage),
+        (Scenario::Cycle, From::Boot) => cycle::run(&stage),
+        (Scenario::Cycle, From::Last) => cycle_from_last(&stage),
+        (Scenario::Bulk, _) => cycle::bulk(&stage),
+        (Scenario::Partial, _) => partial::run(&stage),
+        (Scenario::Fault, _) => fault::run(&stage),
+        (Scenario::Dead, _) => dead::run(&stage),
+    }
+    finish(&stage);
+    verdict()
+}
+
+/// Hands `cycle` to the last CPU. The job prints everything, since its caller may not survive it.
+fn cycle_from_last<M: Machine>(stage: &Stage<'_, M>) {
+    stage.bring_all_up();
+    let Some(last) = stage.online_others().last() else {
+        return cycle::run(stage);
+    };
+    let ran = stage.machine.run_on(last, |machine| {
+        let Some(scene) = scene::get() else { return };
+        let stage = Stage { machine, scene };
+        let this = machine.this_cpu().get();
+        scene.control.store(this, Ordering::Relaxed);
+        cycle::run(&stage);
+        finish(&stage);
+    });
+    if let Err(why) = ran {
+        stage.refuse(why);
+    }
+}
+
+/// Prints what comes after the results, once.
+fn finish<M: Machine>(stage: &Stage<'_, M>) {
+    if stage.scene.done.swap(1, Ordering::Relaxed) == 1 {
+        return;
+    }
+    if stage.scene.params.trace == Toggle::On {
+        trace::print(stage.scene);
+    }
+    json::line(stage.machine, "done", |line| {
         line.truth("pass", verdict() == Verdict::Pass)
     });
-    verdict()
+}
+
+/// The machine has as many CPUs as the command line says, and there is a log for each.
+fn check_size<M: Machine>(stage: &Stage<'_, M>) {
+    let (scene, boot) = (stage.scene, stage.machine.this_cpu());
+    let listed = stage.hp().cpus() as u64;
+    let logs = scene.parts.cpus.len() as u64;
+    let absent = u64::from(scene.params.absent);
+    let right = scene
+        .params
+        .smp
+        .map_or(listed, |smp| u64::from(smp) + absent);
+    if listed != right || logs != listed || absent >= listed {
+        scene.wrong(Violation::Count, boot, listed, right);
+    }
 }
 
 /// Returns how the run ended; [`Verdict::Fail`] until it has.

@@ -10,11 +10,14 @@ use spin::Once;
 
 use crate::log::CpuLog;
 use crate::machine::Host;
-use crate::params::Params;
+use crate::params::{Mode, Params};
 use crate::samples::Samples;
 use crate::steps;
 use crate::trace::Event;
-use crate::violation::Violations;
+use crate::violation::{Violation, Violations};
+
+/// How many sets of measurements a scene has.
+pub const SETS: usize = 2 * Mode::ALL.len();
 
 static SCENE: Once<Scene> = Once::new();
 
@@ -46,7 +49,10 @@ pub struct Scene {
     pub(crate) events: AtomicU32,
     /// Whether APs enter without a state machine now.
     pub(crate) raw: AtomicU32,
+    /// 0 = no result yet, 1 = all results passed, 2 = one did not.
     pub(crate) verdict: AtomicU32,
+    /// Whether `done` was printed.
+    pub(crate) done: AtomicU32,
 }
 
 /// Borrowed storage of a scene, all of it freshly zero.
@@ -58,8 +64,8 @@ pub struct SceneParts {
     pub mask: &'static [MaskWord],
     /// Room for trace events; what does not fit is counted.
     pub events: &'static [Event],
-    /// Two sets of measurements.
-    pub samples: &'static [Samples; 2],
+    /// Sets of measurements, two per mode of `boot`.
+    pub samples: &'static [Samples; SETS],
 }
 
 /// Static storage of a scene for up to `CPUS` CPUs; `WORDS` is `words(CPUS)`.
@@ -68,7 +74,7 @@ pub struct SceneStore<const CPUS: usize, const WORDS: usize, const EVENTS: usize
     cpus: [CpuLog; CPUS],
     mask: [MaskWord; WORDS],
     events: [Event; EVENTS],
-    samples: [Samples; 2],
+    samples: [Samples; SETS],
 }
 
 impl<const CPUS: usize, const WORDS: usize, const EVENTS: usize> SceneStore<CPUS, WORDS, EVENTS> {
@@ -78,7 +84,7 @@ impl<const CPUS: usize, const WORDS: usize, const EVENTS: usize> SceneStore<CPUS
             cpus: [const { CpuLog::new() }; CPUS],
             mask: [const { MaskWord::new(0) }; WORDS],
             events: [const { Event::new() }; EVENTS],
-            samples: [const { Samples::new() }; 2],
+            samples: [const { Samples::new() }; SETS],
         }
     }
 
@@ -121,6 +127,7 @@ impl Scene {
                 events: AtomicU32::new(0),
                 raw: AtomicU32::new(0),
                 verdict: AtomicU32::new(0),
+                done: AtomicU32::new(0),
             }
         })
     }
@@ -160,6 +167,24 @@ impl Scene {
         for (_, log) in self.cpus() {
             log.begin_window();
         }
+    }
+
+    /// Forgets what was seen of every CPU: the machine starts over with fresh storage.
+    pub(crate) fn reset(&self) {
+        for (_, log) in self.cpus() {
+            log.reset();
+        }
+    }
+
+    /// Counts a violation; `found` and `right` are two numbers that help to understand it.
+    pub(crate) fn wrong(
+        &self,
+        what: Violation,
+        cpu: CpuId,
+        found: impl Into<u64>,
+        right: impl Into<u64>,
+    ) {
+        self.violations.add(what, cpu, found.into(), right.into());
     }
 
     /// Returns how many logged steps are up in `state`.

@@ -45,7 +45,7 @@ pub(crate) fn states(table: &Table) -> [StateId; LOGGED + 1] {
 
 /// Whether a step can fail: it is not in STARTING.
 pub(crate) fn can_fail(step: u32) -> bool {
-    step < INTC || step > TIMER
+    !(INTC..=TIMER).contains(&step)
 }
 
 pub(crate) fn up<const STEP: u32>(ctx: &Ctx<'_>) -> StepResult {
@@ -123,7 +123,6 @@ impl Run {
 
     /// PREPARE runs on the control CPU, the rest on the CPU itself, STARTING with interrupts off.
     fn check_place(&self) {
-        let violations = &self.scene.violations;
         let on = self.scene.host.this_cpu();
         let right = if self.step < INTC {
             self.scene.control.load(Ordering::Relaxed)
@@ -131,12 +130,14 @@ impl Run {
             self.cpu.get()
         };
         if on.get() != right {
-            violations.add(Violation::WrongCpu, self.cpu, on.get(), right);
+            self.scene
+                .wrong(Violation::WrongCpu, self.cpu, on.get(), right);
         }
         let closed = self.log.closed.load(Ordering::Relaxed);
         let right = u32::from(!can_fail(self.step));
         if self.step >= INTC && closed != right {
-            violations.add(Violation::Interrupts, self.cpu, closed, right);
+            self.scene
+                .wrong(Violation::Interrupts, self.cpu, closed, right);
         }
     }
 
@@ -148,8 +149,8 @@ impl Run {
         if self.is_solo() {
             let inside = self.scene.inside.fetch_add(1, Ordering::Relaxed);
             if inside > 0 {
-                let violations = &self.scene.violations;
-                violations.add(Violation::Overlap, self.cpu, inside + 1, 1);
+                self.scene
+                    .wrong(Violation::Overlap, self.cpu, inside + 1, 1u32);
             }
         }
     }
@@ -215,8 +216,7 @@ impl Run {
             Direction::Down => (step, step - 1, &log.downs),
         };
         if level != before {
-            let violations = &self.scene.violations;
-            violations.add(Violation::Order, self.cpu, level, before);
+            self.scene.wrong(Violation::Order, self.cpu, level, before);
         }
         log.level.store(after, Ordering::Relaxed);
         counter.fetch_add(1, Ordering::Relaxed);

@@ -3,11 +3,6 @@
 //! Numbers are fixed when a table is compiled, so each length is a table of its own. For each there is
 //! one more in which `work:online` takes one CPU at a time (`solo=1`).
 
-#![expect(
-    clippy::wildcard_imports,
-    reason = "`states!` begins each module with `use super::*`"
-)]
-
 use cpuhp_core::{StartStep, Step, Table, states};
 
 use crate::params::{Params, Toggle};

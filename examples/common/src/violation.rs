@@ -87,25 +87,41 @@ const KEPT: usize = 8;
 #[derive(Debug)]
 pub(crate) struct Violations {
     count: AtomicU32,
-    /// Kind in bits 0..8, CPU in 8..40, two details of 12 bits each.
-    first: [AtomicU64; KEPT],
+    first: [Kept; KEPT],
+}
+
+/// One that is kept.
+#[derive(Debug)]
+struct Kept {
+    /// Kind in bits 0..8, CPU in 8..40.
+    what: AtomicU64,
+    found: AtomicU64,
+    right: AtomicU64,
 }
 
 impl Violations {
     pub(crate) const fn new() -> Self {
         Self {
             count: AtomicU32::new(0),
-            first: [const { AtomicU64::new(0) }; KEPT],
+            first: [const {
+                Kept {
+                    what: AtomicU64::new(0),
+                    found: AtomicU64::new(0),
+                    right: AtomicU64::new(0),
+                }
+            }; KEPT],
         }
     }
 
     /// Counts a violation; `found` and `right` are two numbers that help to understand it.
-    pub(crate) fn add(&self, what: Violation, cpu: CpuId, found: u32, right: u32) {
+    /// Counts a violation.
+    pub(crate) fn add(&self, what: Violation, cpu: CpuId, found: u64, right: u64) {
         let at = self.count.fetch_add(1, Ordering::Relaxed) as usize;
         if let Some(slot) = self.first.get(at) {
-            let details = u64::from(found & 0xfff) << 40 | u64::from(right & 0xfff) << 52;
-            let word = what as u64 | u64::from(cpu.get()) << 8 | details;
-            slot.store(word, Ordering::Relaxed);
+            let word = what as u64 | u64::from(cpu.get()) << 8;
+            slot.found.store(found, Ordering::Relaxed);
+            slot.right.store(right, Ordering::Relaxed);
+            slot.what.store(word, Ordering::Relaxed);
         }
     }
 
@@ -116,11 +132,8 @@ impl Violations {
     /// Prints the first ones, and forgets all.
     pub(crate) fn print_and_clear(&self, host: &dyn Host) {
         let count = self.count() as usize;
-        for slot in self.first.iter().take(count) {
-            host.print(format_args!(
-                "violation: {}",
-                Shown(slot.load(Ordering::Relaxed))
-            ));
+        for kept in self.first.iter().take(count) {
+            host.print(format_args!("violation: {kept}"));
         }
         if count > KEPT {
             host.print(format_args!("violation: and {} more", count - KEPT));
@@ -129,17 +142,13 @@ impl Violations {
     }
 }
 
-struct Shown(u64);
-
-impl fmt::Display for Shown {
+impl fmt::Display for Kept {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let kind = ALL.iter().find(|(kind, _)| *kind as u64 == self.0 & 0xff);
+        let what = self.what.load(Ordering::Relaxed);
+        let kind = ALL.iter().find(|(kind, _)| *kind as u64 == what & 0xff);
         let text = kind.map_or("", |(_, text)| text);
-        let (cpu, found, right) = (
-            self.0 >> 8 & 0xffff_ffff,
-            self.0 >> 40 & 0xfff,
-            self.0 >> 52,
-        );
-        write!(f, "cpu {cpu}: {text} ({found}, expected {right})")
+        let found = self.found.load(Ordering::Relaxed);
+        let right = self.right.load(Ordering::Relaxed);
+        write!(f, "cpu {}: {text} ({found}, expected {right})", what >> 8)
     }
 }
