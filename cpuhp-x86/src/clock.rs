@@ -131,6 +131,21 @@ mod tests {
     }
 
     #[test]
+    fn measuring_begins_at_an_edge() {
+        // Time in hundredths of a PM tick, 5 per read; the first two reads are late in their tick.
+        let time = Cell::new(85_u64);
+        let pm = || {
+            let ticks = u32::try_from(time.get() / 100).unwrap();
+            time.set(time.get() + 5);
+            ticks
+        };
+        let tsc = || time.get() * 7;
+        let hz = measure(pm, tsc).unwrap().get();
+        let error = hz.abs_diff(700 * PM_HZ);
+        assert!(error * 100_000 < hz, "off by {error} in {hz}");
+    }
+
+    #[test]
     fn a_timer_that_stands_still_is_given_up() {
         assert_eq!(measured(0xffff_ffff, 0), None);
         assert_eq!(measure(|| 5, || 1), None);

@@ -196,15 +196,14 @@ impl Engine {
         }
         let page = sender.page;
         let id = record.hw_id.load(Ordering::Relaxed);
-        // A busy APIC is not an error here: the INIT is out, the signal is simply due again.
+        // A busy APIC is not an error here: the INIT is out, the signal is simply due again soon.
         let sent = sender.apic.send(id, Ipi::Startup { page }).is_ok();
         record.sent_at.store(now, Ordering::Relaxed);
         let count = (word & !TAG).saturating_add(if sent { ONE } else { 0 });
-        let next = if sent { SIPI | count } else { word };
         // Fails only if `done` ended the kick meanwhile; then its answer stands.
         let _ = record.engine.compare_exchange(
             CLAIMED | (word & !TAG),
-            next,
+            SIPI | count,
             Ordering::Release,
             Ordering::Relaxed,
         );

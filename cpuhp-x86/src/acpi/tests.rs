@@ -81,9 +81,11 @@ fn finds_the_table_through_either_root() {
 
 #[test]
 fn revision_decides_which_root_is_read() {
-    let mut memory = Memory::new(0);
-    memory.put(XSDT, b"none");
-    assert!(memory.find().is_ok(), "revision 0 reads the RSDT");
+    for revision in [0, 1] {
+        let mut memory = Memory::new(revision);
+        memory.put(XSDT, b"none");
+        assert!(memory.find().is_ok(), "{revision} reads the RSDT");
+    }
     let mut memory = Memory::new(2);
     memory.put(RSDT, b"none");
     assert!(memory.find().is_ok(), "revision 2 reads the XSDT");
@@ -99,6 +101,9 @@ fn checksums_of_rsdp_root_and_table_are_verified() {
         memory.0[at] ^= 1;
         assert_eq!(memory.find(), Err(TableError::Checksum), "byte {at:#x}");
     }
+    let mut memory = Memory::new(0);
+    memory.0[10] ^= 1;
+    assert_eq!(memory.find(), Err(TableError::Checksum), "old RSDP");
     // A broken table that nobody asked for is no obstacle.
     let mut memory = Memory::new(2);
     memory.0[0x300 + 12] ^= 1;

@@ -102,14 +102,18 @@ fn wakeup_mailbox_has_two_lengths() {
     let version_0 = [&[0x10, 16, 0, 0, 0, 0, 0, 0][..], &mailbox].concat();
     let reset = 0x7000_2000_u64.to_le_bytes();
     let version_1 = [&[0x10, 24, 1, 0, 0, 0, 0, 0][..], &mailbox, &reset].concat();
-    let bytes = table(5, &[&version_0, &version_1]);
+    let long_version_0 = [&[0x10, 24, 0, 0, 0, 0, 0, 0][..], &mailbox, &reset].concat();
+    let bytes = table(5, &[&version_0, &version_1, &long_version_0]);
     let wakeup = |reset_vector| {
         Ok(Entry::Wakeup {
             mailbox: 0x7000_1000,
             reset_vector,
         })
     };
-    assert_eq!(read(&bytes), [wakeup(None), wakeup(Some(0x7000_2000))]);
+    assert_eq!(
+        read(&bytes),
+        [wakeup(None), wakeup(Some(0x7000_2000)), wakeup(None)]
+    );
 }
 
 #[test]
