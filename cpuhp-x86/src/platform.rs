@@ -30,6 +30,9 @@ impl X86 {
     }
 
     fn wait_ap(&self, record: &BootRecord, deadline: u64) {
+        if record.take_poke() {
+            return;
+        }
         // An AP has no timer of ours: with a deadline to watch it polls.
         if record.count_poll() < self.spin_polls || deadline != u64::MAX {
             core::hint::spin_loop();
@@ -53,7 +56,7 @@ impl X86 {
         let (Some(idle), Some(record)) = (self.idle, self.record(this)) else {
             return core::hint::spin_loop();
         };
-        if record.count_poll() < self.spin_polls {
+        if record.take_poke() || record.count_poll() < self.spin_polls {
             return core::hint::spin_loop();
         }
         let were_on = interrupts_enabled();

@@ -201,7 +201,17 @@ impl BootRecord {
         self.polls.store(0, Ordering::Relaxed);
     }
 
-    /// Counts one poll and returns how many were made since the last wake-up.
+    /// Uses up a poke that came while the CPU polled. If it did, the CPU polls again and does not
+    /// sleep: its last poll may have been earlier. Kept, the poke would only spoil a later sleep.
+    pub(crate) fn take_poke(&self) -> bool {
+        let poked = self.wake.load(Ordering::Relaxed) & POKED != 0;
+        if poked {
+            self.end_sleep();
+        }
+        poked
+    }
+
+    /// Counts one poll and returns how many were made since the last wake-up or poke.
     ///
     /// Context: the CPU itself; nobody else counts, so a load and a store are enough.
     pub(crate) fn count_poll(&self) -> u32 {
@@ -234,6 +244,18 @@ mod tests {
         assert_eq!(record.poke(), Poke::Seen);
         record.end_sleep();
         assert_eq!(record.poke(), Poke::Seen);
+    }
+
+    #[test]
+    fn a_poke_of_a_polling_cpu_starts_the_count_anew() {
+        let record = BootRecord::ZERO;
+        assert_eq!([record.count_poll(), record.count_poll()], [1, 2]);
+        assert!(!record.take_poke());
+        assert_eq!(record.poke(), Poke::Seen);
+        assert!(record.take_poke());
+        assert!(!record.take_poke(), "it is used up");
+        assert_eq!(record.count_poll(), 1);
+        assert!(record.begin_sleep());
     }
 
     #[test]
