@@ -26,6 +26,10 @@ global_asm!(
     "cli",
     "cld",
     "mov esi, ebx", // hvm_start_info
+    // No interrupts from the PICs: SeaBIOS leaves them open, the timer at the vector of #DF.
+    "mov al, 0xff",
+    "out 0x21, al",
+    "out 0xa1, al",
     "mov esp, offset boot_stack + {stack}",
     // Four page directories of 2 MiB pages. From 3 GiB up lie devices: not cached.
     "mov edi, offset boot_pd",
