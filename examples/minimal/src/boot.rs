@@ -20,6 +20,9 @@ global_asm!(
     "cld",
     "mov esp, offset boot_stack + 65536",
     "mov esi, ebx", // hvm_start_info
+    "mov al, 0xff", // no interrupts from the PICs, which some BIOS leaves open
+    "out 0x21, al",
+    "out 0xa1, al",
     "mov edi, offset boot_pd", // 2 MiB pages; from 3 GiB up lie devices: not cached
     "mov eax, 0x83",
     "2:",

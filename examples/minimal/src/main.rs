@@ -22,7 +22,7 @@ use spin::Once;
 const CPUS: usize = 256;
 /// Vector of the wake interrupt.
 const WAKE: u8 = 0xf0;
-/// What the exit device is told; QEMU's status is then 33 or 255.
+/// What QEMU's exit device is told: status 33 or 255.
 const PASS: u8 = 0x10;
 const FAIL: u8 = 0x7f;
 
@@ -67,9 +67,8 @@ fn make_backend(start_info: u64) -> X86 {
     let config = Config {
         common: Common::new(&RECORDS, ap_main, hz),
         madt: table(*b"APIC"),
-        // Free under QEMU; a real kernel takes a page from its memory map.
         low_page: Some(LowPage {
-            phys: 0x8000,
+            phys: 0x8000, // free in QEMU; a real kernel looks into its memory map
             open: |at| NonNull::new(core::ptr::with_exposed_provenance_mut(at as usize)),
             close: |_| {},
         }),
@@ -103,9 +102,7 @@ fn take_stack(ctx: &Ctx<'_>) -> StepResult {
     let record = BACKEND
         .get()
         .and_then(|backend| backend.boot_record(ctx.cpu()));
-    if let Some(record) = record {
-        record.clear();
-    }
+    record.into_iter().for_each(BootRecord::clear);
     Ok(())
 }
 
