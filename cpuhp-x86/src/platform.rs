@@ -96,7 +96,7 @@ impl Platform for X86 {
 
     /// Sends INIT; the SIPIs follow from the engine.
     ///
-    /// Order: record and trampoline, core's KICKED, then the ICR, which [`LocalApic::send`] puts
+    /// Order: record and trampoline, core's KICKED, then the ICR, which [`crate::LocalApic::send`] puts
     /// behind every earlier store.
     fn kick(&self, cpu: CpuId, epoch: u16) -> Result<(), KickError> {
         let record = self.record(cpu);
