@@ -17,6 +17,7 @@ use crate::handshake::{Release, Tag};
 use crate::hotplug::Cpuhp;
 use crate::lock::WriteGuard;
 use crate::mask::{CpuMask, Kind};
+use crate::phase::Until;
 use crate::platform::Platform;
 use crate::record::Record;
 use crate::step::{Direction, StateId};
@@ -88,6 +89,14 @@ enum Pass {
     Settle,
 }
 
+/// Whether an operation ends early.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Stop {
+    Never,
+    /// A CPU that was stuck before is inside a step that takes one CPU at a time, and stays there.
+    AfterGathering,
+}
+
 /// A running bulk operation: poll it under the guard until it is ready.
 ///
 /// Holds cursors only. Dropping it abandons its CPUs in their records, where
@@ -101,6 +110,8 @@ pub struct BulkOp {
     mode: Mode,
     goal: StateId,
     meet: Meet,
+    until: Until,
+    stop: Stop,
     cursor: u32,
     ahead: u32,
     missed: u32,
@@ -154,6 +165,8 @@ impl<P: Platform, T: Trace> WriteGuard<'_, '_, P, T> {
                 Direction::Down => StateId::new(u16::MAX),
             },
             meet: Meet::No,
+            until: Until::Rest,
+            stop: Stop::Never,
             cursor: 0,
             ahead: AHEAD,
             missed: 0,
@@ -165,7 +178,7 @@ impl<P: Platform, T: Trace> WriteGuard<'_, '_, P, T> {
             op.admit(hp, cpu, hp.record(cpu).filter(|_| able));
         }
         hp.storage.lock.set_bulk(stamp);
-        op.begin_next(hp);
+        op.begin_gathering(hp);
         Ok(op)
     }
 }
@@ -266,14 +279,10 @@ impl BulkOp {
     #[inline(never)]
     pub fn awaited<P: Platform, T: Trace>(&self, guard: &WriteGuard<'_, '_, P, T>) -> (CpuId, u64) {
         let hp = guard.hp;
-        let settling = hp
-            .storage
-            .each(Kind::Batch)
-            .find(|cpu| stage::is_back(hp, *cpu));
-        let first = if self.pass == Pass::Settle {
-            settling
-        } else {
-            hp.storage.next(Kind::Pending, 0)
+        let first = match self.pass {
+            // Everything below the cursor is settled.
+            Pass::Settle => hp.storage.next(Kind::Batch, self.cursor),
+            Pass::Issue | Pass::Collect => hp.storage.next(Kind::Pending, 0),
         };
         let first = first.unwrap_or_default();
         let deadline = hp.record(first).map_or(0, |rec| rec.deadline.get());

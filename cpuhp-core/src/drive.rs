@@ -8,7 +8,7 @@ use crate::decide::{Action, Mailbox, Seen, decide};
 use crate::error::StepError;
 use crate::handshake::{Order, Release, Request, Tag, Word};
 use crate::hotplug::{Cpuhp, Section};
-use crate::phase::{Awaited, Bounds, Phase};
+use crate::phase::{Awaited, Bounds, Phase, Until};
 use crate::platform::{Confirm, KickOutcome, Platform};
 use crate::record::Record;
 use crate::step::{Direction, StateId};
@@ -61,6 +61,9 @@ impl<P: Platform, T: Trace> Cpuhp<'_, P, T> {
         };
         if mailbox == Mailbox::Empty && !word.tag().is_moving() {
             rec.settle_origin();
+            if bounds.until == Until::Rest {
+                return Next::Stop(Advance::Reached);
+            }
         }
         let (state, goal) = (rec.state(), rec.goal(bounds));
         let seen = Seen {

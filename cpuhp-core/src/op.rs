@@ -238,10 +238,11 @@ impl<P: Platform, T: Trace> Cpuhp<'_, P, T> {
         };
         let first = rec.first.get().map(step)?;
         let code = rec.kick_code.get().cast_signed();
-        // Acquire, both: a CPU that is found at rest is at rest in the state read after it.
-        let tag = rec.edges.look().tag();
-        let in_flight = tag.is_moving() || (tag == Tag::Up && !rec.edges.answered());
-        let left = if in_flight { Left::InFlight } else { Left::At };
+        let left = if rec.is_in_flight() {
+            Left::InFlight
+        } else {
+            Left::At
+        };
         Some(Failure {
             cpu,
             first,

@@ -38,6 +38,16 @@ pub(crate) struct Bounds {
     pub(crate) floor: StateId,
     pub(crate) ceiling: StateId,
     pub(crate) meet: Meet,
+    pub(crate) until: Until,
+}
+
+/// When an operation counts as done for now.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Until {
+    /// The CPU is where it is to go.
+    Goal,
+    /// The CPU, which was in flight, has come to rest; nothing new is begun.
+    Rest,
 }
 
 impl Bounds {
@@ -46,6 +56,7 @@ impl Bounds {
         floor: StateId::OFFLINE,
         ceiling: StateId::new(u16::MAX),
         meet: Meet::No,
+        until: Until::Goal,
     };
 }
 
@@ -72,13 +83,20 @@ impl Record {
     #[inline(never)]
     pub(crate) fn begin(&self, target: StateId, release: Release) {
         let auto = if release == Release::Auto { AUTO } else { 0 };
-        let tag = self.edges.peek().tag();
-        let moves = tag.is_moving() || (tag == Tag::Up && self.edges.has_request());
+        let moves = self.is_in_flight();
         self.phase
             .set(FORWARD | auto | if moves { UNSETTLED } else { 0 });
         self.target.set_state(target);
         self.origin.set_state(self.state());
         self.clear_failures();
+    }
+
+    /// Whether the AP moves by itself, or has a request it has not answered.
+    ///
+    /// Acquire: a CPU that is found at rest is at rest in the state read after it.
+    pub(crate) fn is_in_flight(&self) -> bool {
+        let tag = self.edges.look().tag();
+        tag.is_moving() || (tag == Tag::Up && !self.edges.answered())
     }
 
     /// Takes the state of a CPU that has come to rest as the origin, if it was in flight before.

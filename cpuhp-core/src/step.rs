@@ -246,9 +246,10 @@ pub(crate) trait Half {
     fn flags(&self) -> StepFlags;
     fn call(call: Self::Call, ctx: &Ctx<'_>) -> StepResult;
 
-    /// Whether running this half on one CPU at a time is required.
-    fn breaks_run(&self, dir: Direction) -> bool {
-        self.half(dir).is_some() && !self.flags().contains(StepFlags::PARALLEL)
+    /// Whether it takes one CPU at a time. A missing half does not help: the way back calls the other.
+    fn breaks_run(&self) -> bool {
+        let does = self.half(Direction::Up).is_some() || self.half(Direction::Down).is_some();
+        does && !self.flags().contains(StepFlags::PARALLEL)
     }
 }
 

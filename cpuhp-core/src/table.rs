@@ -4,7 +4,7 @@
 //! rows; operations ask it where a section ends. Which CPU runs a step follows from the section it
 //! was declared in.
 
-use crate::step::{Direction, Half, StartStep, StateId, Step};
+use crate::step::{Half, StartStep, StateId, Step};
 
 /// Highest number a state may have.
 const LAST_NUMBER: usize = 0x7ffe;
@@ -194,20 +194,20 @@ impl Table {
         at <= self.last && (at <= self.kick || at >= self.ap_idle)
     }
 
-    /// Whether running the `dir` half of this state on one CPU at a time is required.
+    /// Whether this state takes one CPU at a time, in either direction.
     #[inline(never)]
-    fn breaks_run(&self, at: StateId, dir: Direction) -> bool {
+    pub(crate) fn breaks_run(&self, at: StateId) -> bool {
         if let Some(step) = self.starting.get(at) {
-            return step.breaks_run(dir);
+            return step.breaks_run();
         }
         let step = self.prepare.get(at).or_else(|| self.online.get(at));
         step.or_else(|| self.late.get(at))
-            .is_some_and(|step| step.breaks_run(dir))
+            .is_some_and(Half::breaks_run)
     }
 
     /// Whether all of STARTING may run on several CPUs at once.
-    pub(crate) fn starting_mode(&self, dir: Direction) -> Mode {
-        let breaks = self.starting.steps.iter().any(|step| step.breaks_run(dir));
+    pub(crate) fn starting_mode(&self) -> Mode {
+        let breaks = self.starting.steps.iter().any(Half::breaks_run);
         if breaks {
             Mode::OneByOne
         } else {
@@ -218,7 +218,7 @@ impl Table {
     /// Returns the state up to which a kicked AP may walk by itself: the parallel run after `KICK`.
     #[inline(never)]
     pub(crate) fn par_limit(&self) -> StateId {
-        match self.starting_mode(Direction::Up) {
+        match self.starting_mode() {
             Mode::OneByOne => self.kick,
             Mode::Together => match self.run_up(self.ap_idle) {
                 (end, Mode::Together) => end,
@@ -232,9 +232,8 @@ impl Table {
     /// `from` is at `AP_IDLE` or above and below `ONLINE`.
     #[inline(never)]
     pub(crate) fn run_up(&self, from: StateId) -> (StateId, Mode) {
-        let mode = self.mode(from.above(), Direction::Up);
-        let mut end = from.above();
-        while end < self.last && self.mode(end.above(), Direction::Up) == mode {
+        let (mut end, mode) = (from.above(), self.mode(from.above()));
+        while end < self.last && self.mode(end.above()) == mode {
             end = end.above();
         }
         (end, mode)
@@ -244,16 +243,15 @@ impl Table {
     ///
     /// `from` is above `AP_IDLE`; so is every state of the run.
     pub(crate) fn run_down(&self, from: StateId) -> (StateId, Mode) {
-        let mode = self.mode(from, Direction::Down);
-        let mut end = from.below();
-        while end > self.ap_idle && self.mode(end, Direction::Down) == mode {
+        let (mut end, mode) = (from.below(), self.mode(from));
+        while end > self.ap_idle && self.mode(end) == mode {
             end = end.below();
         }
         (end, mode)
     }
 
-    fn mode(&self, at: StateId, dir: Direction) -> Mode {
-        if self.breaks_run(at, dir) {
+    fn mode(&self, at: StateId) -> Mode {
+        if self.breaks_run(at) {
             Mode::OneByOne
         } else {
             Mode::Together

@@ -5,14 +5,14 @@
 
 use core::task::Poll;
 
-use super::{AHEAD, BulkOp, Pass};
+use super::{AHEAD, BulkOp, Pass, Stop};
 use crate::cpu::CpuId;
 use crate::decide::Meet;
 use crate::drive::Advance;
 use crate::handshake::Tag;
 use crate::hotplug::Cpuhp;
 use crate::mask::Kind;
-use crate::phase::{Bounds, Phase};
+use crate::phase::{Bounds, Phase, Until};
 use crate::platform::Platform;
 use crate::record::Record;
 use crate::step::{Direction, StateId};
@@ -43,8 +43,22 @@ impl BulkOp {
         }
     }
 
+    /// The stage before the first: CPUs that an earlier operation left in flight come to rest, so
+    /// that none of them is inside a step that another one is about to enter.
+    pub(super) fn begin_gathering<P: Platform, T: Trace>(&mut self, hp: &Cpuhp<'_, P, T>) {
+        for cpu in hp.storage.each(Kind::Batch) {
+            if hp.record(cpu).is_some_and(Record::is_in_flight) {
+                hp.storage.add(Kind::Pending, cpu);
+            }
+        }
+    }
+
     /// Begins the stage after the present one; `false` if it was the last.
     pub(super) fn begin_next<P: Platform, T: Trace>(&mut self, hp: &Cpuhp<'_, P, T>) -> bool {
+        if self.stop == Stop::AfterGathering {
+            self.report.not_tried += Self::end_all(hp, Kind::Batch);
+            return false;
+        }
         let table = hp.table();
         let (from, off) = (self.goal, table.kick().below());
         let (goal, mode) = match self.dir {
@@ -52,17 +66,16 @@ impl BulkOp {
             Direction::Up if from < off => (off, Mode::OneByOne),
             // All are kicked at once; where STARTING takes one at a time, they only arrive.
             Direction::Up if from == off => (table.par_limit(), Mode::Together),
-            Direction::Up if from < table.ap_idle() => {
-                (table.ap_idle(), table.starting_mode(Direction::Up))
-            }
+            Direction::Up if from < table.ap_idle() => (table.ap_idle(), table.starting_mode()),
             Direction::Up => table.run_up(from),
             Direction::Down if from == StateId::OFFLINE => return false,
             Direction::Down if from > table.ap_idle() => table.run_down(from.min(table.online())),
-            Direction::Down if from > off => (off, table.starting_mode(Direction::Down)),
+            Direction::Down if from > off => (off, table.starting_mode()),
             Direction::Down => (StateId::OFFLINE, Mode::OneByOne),
         };
         let arrive = self.dir == Direction::Up && goal == table.kick();
         self.meet = if arrive { Meet::Yes } else { Meet::No };
+        self.until = Until::Goal;
         self.begin_stage(hp, goal, mode);
         true
     }
@@ -95,6 +108,7 @@ impl BulkOp {
             self.cursor = cpu.get() + 1;
             if self.advance(hp, cpu) {
                 self.collected += 1;
+                self.missed = 0;
                 continue;
             }
             self.missed += 1;
@@ -147,14 +161,12 @@ impl BulkOp {
             }
             Advance::Ended => self.drop_out(hp, cpu, rec, advanced),
             Advance::Stuck => {
-                let occupies = match rec.edges.peek().tag() {
-                    Tag::Go | Tag::Up | Tag::Dead => self.mode == Mode::OneByOne,
-                    Tag::Kicked | Tag::Alive | Tag::Die => false,
-                    Tag::Gone | Tag::Cancelled | Tag::Parked => false,
-                };
+                let occupies = self.is_occupied_by(hp, rec);
                 self.drop_out(hp, cpu, rec, advanced);
-                if occupies {
-                    // The step that takes one CPU at a time is occupied: the others stay here.
+                if occupies && self.until == Until::Rest {
+                    self.stop = Stop::AfterGathering;
+                } else if occupies {
+                    // The step takes one CPU at a time and has one: the others stay here.
                     self.report.not_tried += Self::end_all(hp, Kind::Pending);
                 }
             }
@@ -163,15 +175,33 @@ impl BulkOp {
         true
     }
 
+    /// Whether a stuck CPU is inside a step that takes one CPU at a time.
+    fn is_occupied_by<P: Platform, T: Trace>(&self, hp: &Cpuhp<'_, P, T>, rec: &Record) -> bool {
+        let inside = match rec.edges.peek().tag() {
+            Tag::Go | Tag::Up | Tag::Dead => true,
+            Tag::Kicked | Tag::Alive | Tag::Die => false,
+            Tag::Gone | Tag::Cancelled | Tag::Parked => false,
+        };
+        let (state, table) = (rec.state(), hp.table());
+        inside
+            && match self.until {
+                Until::Goal => self.mode == Mode::OneByOne,
+                // Which way it went is not known: the step above it, or its own.
+                Until::Rest => table.breaks_run(state.above()) || table.breaks_run(state),
+            }
+    }
+
     const fn bounds(&self) -> Bounds {
         match self.dir {
             Direction::Up => Bounds {
                 ceiling: self.goal,
                 meet: self.meet,
+                until: self.until,
                 ..Bounds::NONE
             },
             Direction::Down => Bounds {
                 floor: self.goal,
+                until: self.until,
                 ..Bounds::NONE
             },
         }
@@ -212,6 +242,6 @@ impl BulkOp {
 }
 
 #[inline(never)]
-pub(super) fn is_back<P: Platform, T: Trace>(hp: &Cpuhp<'_, P, T>, cpu: CpuId) -> bool {
+fn is_back<P: Platform, T: Trace>(hp: &Cpuhp<'_, P, T>, cpu: CpuId) -> bool {
     hp.storage.has(Kind::Batch, cpu) && hp.record(cpu).is_some_and(|rec| rec.phase() == Phase::Back)
 }
