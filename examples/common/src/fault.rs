@@ -37,10 +37,9 @@ pub(crate) fn run<M: Machine>(stage: &Stage<'_, M>) {
                     continue;
                 };
                 cases += 1;
-                rolled_back += u32::from(second.is_none());
                 let case = Case { dir, first, second };
                 if let Some(log) = stage.scene.cpu(cpu) {
-                    play(stage, cpu, log, case);
+                    rolled_back += u32::from(play(stage, cpu, log, case));
                 }
             }
         }
@@ -52,12 +51,14 @@ pub(crate) fn run<M: Machine>(stage: &Stage<'_, M>) {
     });
 }
 
-fn play<M: Machine>(stage: &Stage<'_, M>, cpu: CpuId, log: &CpuLog, case: Case) {
+/// Plays one case on `cpu`, which is online; returns whether the CPU went back to its origin.
+fn play<M: Machine>(stage: &Stage<'_, M>, cpu: CpuId, log: &CpuLog, case: Case) -> bool {
     let (hp, scene) = (stage.hp(), stage.scene);
     if case.dir == Direction::Up {
         stage.expect_done(cpu, hp.cpu_down(cpu));
         check::list(scene, cpu, log, check::way(TOP, 0));
     }
+    let origin = hp.state(cpu);
     log.arm(0, case.first, case.dir);
     if let Some(second) = case.second {
         log.arm(1, second, case.back());
@@ -67,6 +68,7 @@ fn play<M: Machine>(stage: &Stage<'_, M>, cpu: CpuId, log: &CpuLog, case: Case) 
         Direction::Down => hp.cpu_down(cpu),
     };
     log.disarm();
+    let is_back = hp.state(cpu) == origin;
     let left = case.left(stage);
     check_error(stage, cpu, case, result, left);
     check::list(scene, cpu, log, case.callbacks());
@@ -80,6 +82,7 @@ fn play<M: Machine>(stage: &Stage<'_, M>, cpu: CpuId, log: &CpuLog, case: Case) 
     stage.expect_done(cpu, hp.cpu_up(cpu));
     check::list(scene, cpu, log, check::way(0, TOP));
     check::one(stage.machine, scene, cpu, log);
+    is_back
 }
 
 impl Case {
@@ -153,13 +156,8 @@ fn check_error<M: Machine>(
     if !is_first || !is_second || !is_named {
         scene.wrong(Violation::WrongError, cpu, first.at.get(), case.first);
     }
-    if failure.left != Left::At(left) || hp_error(stage, cpu) != Some(failure) {
+    if failure.left != Left::At(left) || stage.hp().last_error(cpu) != Some(failure) {
         let state = stage.hp().state(cpu).unwrap_or_default();
         scene.wrong(Violation::WrongState, cpu, state.get(), left.get());
     }
-}
-
-/// The failure as the record keeps it.
-fn hp_error<M: Machine>(stage: &Stage<'_, M>, cpu: CpuId) -> Option<Failure> {
-    stage.hp().last_error(cpu)
 }

@@ -1,0 +1,157 @@
+//! The runner as a person calls it: every scenario in small, its output, its exit status.
+
+use std::process::{Command, Output};
+
+/// The status that says everything passed.
+const PASSED: i32 = 33;
+
+fn run(words: &str) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_cpuhp-example-hosted"));
+    command.arg(words).output().unwrap()
+}
+
+/// Runs it, and returns what it printed if it passed.
+fn pass(words: &str) -> String {
+    let output = run(words);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(PASSED), "{words}\n{text}");
+    assert!(text.starts_with("@cpuhp {\"ev\":\"start\""), "{text}");
+    assert!(
+        text.ends_with("@cpuhp {\"ev\":\"done\",\"pass\":true}\n"),
+        "{text}"
+    );
+    assert!(!text.contains("\"pass\":false"), "{text}");
+    text
+}
+
+/// A word list that is refused, and the line that says why.
+fn refused(words: &str) -> String {
+    let output = run(words);
+    assert_eq!(output.status.code(), Some(2), "{words}");
+    assert!(output.stdout.is_empty());
+    String::from_utf8(output.stderr).unwrap()
+}
+
+const BOTH: [&str; 2] = ["time=threads", "time=virtual"];
+
+#[test]
+fn every_scenario_passes_with_one_cpu_with_two_and_with_more() {
+    for time in BOTH {
+        for smp in [1, 2, 9] {
+            for scenario in ["boot", "cycle", "bulk", "partial", "fault"] {
+                pass(&format!("scenario={scenario} smp={smp} rounds=2 {time}"));
+            }
+            pass(&format!("scenario=dead smp={smp} timeout_ms=400 {time}"));
+        }
+    }
+}
+
+#[test]
+fn boot_reports_one_result_per_mode_in_the_order_asked_for() {
+    for time in BOTH {
+        let text = pass(&format!("mode=split,serial,parallel smp=4 rounds=3 {time}"));
+        let at = |mode: &str| text.find(&format!("\"mode\":\"{mode}\"")).unwrap();
+        assert!(at("split") < at("serial") && at("serial") < at("parallel"));
+        assert_eq!(text.matches("\"ev\":\"result\"").count(), 3);
+    }
+}
+
+#[test]
+fn absent_cpus_are_the_failed_ones() {
+    for time in BOTH {
+        let text = pass(&format!("smp=4 absent=2 timeout_ms=100 {time}"));
+        assert!(text.contains("\"smp\":4"), "{text}");
+        assert!(
+            text.contains("\"cpus\":6,\"online\":4,\"failed\":[4,5]"),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn another_cpu_can_drive_and_the_boot_cpu_goes_too() {
+    for time in BOTH {
+        let text = pass(&format!("scenario=cycle from=last smp=3 rounds=2 {time}"));
+        assert!(text.contains("\"ops\":8"), "{text}");
+    }
+}
+
+#[test]
+fn pairs_and_faults_are_all_of_them() {
+    // 4 states to KICK and 5 from AP_IDLE; 2 inside STARTING are refused as targets.
+    let text = pass("scenario=partial smp=3 time=virtual");
+    assert!(text.contains("\"pairs\":81,\"refused\":18"), "{text}");
+    // 5 steps can fail, both ways, alone and with each step the rollback passes.
+    let text = pass("scenario=fault smp=3 time=virtual");
+    assert!(text.contains("\"cases\":30,\"rolled_back\":10"), "{text}");
+}
+
+#[test]
+fn late_cpus_are_named_and_come_back() {
+    let text = pass("scenario=dead smp=8 withhold=3 absent=1 timeout_ms=100 time=virtual");
+    assert!(
+        text.contains("\"dead\":[2,4,6,8],\"late\":[2,4,6]"),
+        "{text}"
+    );
+}
+
+#[test]
+fn equal_seeds_print_equal_bytes_in_virtual_time() {
+    let words = |seed| format!("mode=serial,parallel smp=40 trace=1 time=virtual seed={seed}");
+    let first = pass(&words(1));
+    assert_eq!(first, pass(&words(1)));
+    assert_ne!(first, pass(&words(2)));
+}
+
+#[test]
+fn thousands_of_cpus_pass_in_virtual_time() {
+    for scenario in ["boot", "bulk", "dead"] {
+        pass(&format!(
+            "scenario={scenario} smp=2000 rounds=1 time=virtual"
+        ));
+    }
+}
+
+#[test]
+fn latencies_are_spent_where_they_belong() {
+    let text = pass("smp=2 time=virtual alive_delay_us=1000 online_sleep_us=500");
+    let row = text
+        .split("\"per_cpu\":[{\"cpu\":1,\"alive_ns\":")
+        .nth(1)
+        .unwrap();
+    let (alive, rest) = row.split_once(",\"online_ns\":").unwrap();
+    let online = rest.split_once('}').unwrap().0;
+    let [alive, online] = [alive, online].map(|number| number.parse::<u64>().unwrap());
+    assert!((1_100_000..1_400_000).contains(&alive), "{alive}");
+    assert_eq!(online - alive, 500_000);
+}
+
+#[test]
+fn events_are_printed_on_request_and_none_is_lost() {
+    let text = pass("smp=2 trace=1 time=virtual");
+    let up = r#""state":9,"name":"sched:active","dir":"up","rollback":false,"on":1"#;
+    assert!(text.contains(up), "{text}");
+    assert!(
+        text.contains(r#""ev":"edge","cpu":1,"from":"DEAD","to":"KICKED""#),
+        "{text}"
+    );
+    assert!(text.contains(r#""ev":"kick","cpu":1"#), "{text}");
+    assert!(text.contains(r#""ev":"trace_lost","n":0"#), "{text}");
+    assert!(!pass("smp=2 time=virtual").contains("trace_lost"));
+}
+
+#[test]
+fn wrong_words_end_with_status_2_and_one_line_that_says_what_is_right() {
+    for (words, right) in [
+        ("scenario=botch", "one of boot, cycle"),
+        ("smp=0", "a whole number"),
+        ("smp=9999", "at most 4096 CPUs here"),
+        ("mode=raw", "only where there is hardware"),
+        ("time=slow", "threads or virtual"),
+        ("speed=3", "one of scenario, mode"),
+        ("boot", "K=V"),
+    ] {
+        let line = refused(words);
+        assert!(line.contains(right) && line.lines().count() == 1, "{line}");
+    }
+}
