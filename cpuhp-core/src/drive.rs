@@ -61,7 +61,7 @@ impl<P: Platform, T: Trace> Cpuhp<'_, P, T> {
         };
         if mailbox == Mailbox::Empty && !word.tag().is_moving() {
             rec.settle_origin();
-            if bounds.until == Until::Rest {
+            if bounds.until == Until::Rest && !rec.is_half_prepared() {
                 return Next::Stop(Advance::Reached);
             }
         }
@@ -119,7 +119,7 @@ impl<P: Platform, T: Trace> Cpuhp<'_, P, T> {
         let on = self.platform().this_cpu();
         match self.walk(cpu, rec, on, (Section::Prepare, rec.rollback()), goal) {
             Stop::Done => {
-                rec.disarm();
+                rec.set_prepared();
                 if rec.state().above() == self.table().kick() {
                     Self::mark_entered(rec, Section::Prepare);
                 }

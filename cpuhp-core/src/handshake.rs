@@ -49,6 +49,11 @@ pub enum Tag {
 }
 
 impl Tag {
+    /// Whether the AP does not run, or rests off everything PREPARE made.
+    pub(crate) const fn is_resting(self) -> bool {
+        matches!(self, Self::Dead | Self::Parked)
+    }
+
     /// Whether the AP is moving by itself, so that its state is its own.
     #[inline]
     pub(crate) const fn is_moving(self) -> bool {

@@ -73,6 +73,8 @@ const CALLED_OFF: u32 = 1 << 10;
 const LEAVING: u32 = 1 << 11;
 /// The CPU was in flight when the operation began: its origin is where it comes to rest.
 const UNSETTLED: u32 = 1 << 12;
+/// An earlier operation stopped as STUCK in PREPARE: one of its steps waits to be called again.
+const HALF: u32 = 1 << 14;
 const SEEN_SHIFT: u32 = 16;
 
 /// Bit of the `kicked` word: the outcome of the kick has not been told yet.
@@ -83,9 +85,10 @@ impl Record {
     #[inline(never)]
     pub(crate) fn begin(&self, target: StateId, release: Release) {
         let auto = if release == Release::Auto { AUTO } else { 0 };
-        let moves = self.is_in_flight();
+        let half = self.phase() != Phase::Idle && self.edges.peek().tag().is_resting();
+        let unsettled = if self.is_in_flight() { UNSETTLED } else { 0 };
         self.phase
-            .set(FORWARD | auto | if moves { UNSETTLED } else { 0 });
+            .set(FORWARD | auto | unsettled | if half { HALF } else { 0 });
         self.target.set_state(target);
         self.origin.set_state(self.state());
         self.clear_failures();
@@ -97,6 +100,18 @@ impl Record {
     pub(crate) fn is_in_flight(&self) -> bool {
         let tag = self.edges.look().tag();
         tag.is_moving() || (tag == Tag::Up && !self.edges.answered())
+    }
+
+    /// Whether a step of PREPARE waits to be called again, from before this operation.
+    #[inline]
+    pub(crate) fn is_half_prepared(&self) -> bool {
+        self.phase.get() & HALF != 0
+    }
+
+    /// A walk of PREPARE got through.
+    #[inline]
+    pub(crate) fn set_prepared(&self) {
+        self.phase.set(self.phase.get() & !(AWAITED | HALF));
     }
 
     /// Takes the state of a CPU that has come to rest as the origin, if it was in flight before.

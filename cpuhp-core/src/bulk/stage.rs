@@ -43,11 +43,12 @@ impl BulkOp {
         }
     }
 
-    /// The stage before the first: CPUs that an earlier operation left in flight come to rest, so
-    /// that none of them is inside a step that another one is about to enter.
+    /// The stage before the first: CPUs that an earlier operation left in flight, or inside PREPARE,
+    /// come to rest, so that none of them is inside a step that another one is about to enter.
     pub(super) fn begin_gathering<P: Platform, T: Trace>(&mut self, hp: &Cpuhp<'_, P, T>) {
         for cpu in hp.storage.each(Kind::Batch) {
-            if hp.record(cpu).is_some_and(Record::is_in_flight) {
+            let unsettled = |rec: &Record| rec.is_in_flight() || rec.is_half_prepared();
+            if hp.record(cpu).is_some_and(unsettled) {
                 hp.storage.add(Kind::Pending, cpu);
             }
         }
@@ -149,7 +150,7 @@ impl BulkOp {
         let Some(rec) = hp.record(cpu) else {
             return true;
         };
-        let advanced = hp.advance(cpu, rec, self.bounds());
+        let advanced = hp.advance(cpu, rec, self.bounds(hp));
         match advanced {
             Advance::Pending => return false,
             Advance::Reached => {}
@@ -191,18 +192,26 @@ impl BulkOp {
             }
     }
 
-    const fn bounds(&self) -> Bounds {
-        match self.dir {
-            Direction::Up => Bounds {
-                ceiling: self.goal,
-                meet: self.meet,
-                until: self.until,
-                ..Bounds::NONE
+    fn bounds<P: Platform, T: Trace>(&self, hp: &Cpuhp<'_, P, T>) -> Bounds {
+        let bounds = Bounds {
+            meet: self.meet,
+            until: self.until,
+            ..Bounds::NONE
+        };
+        let off = hp.table().kick().below();
+        match (self.until, self.dir) {
+            (Until::Rest, Direction::Up) => Bounds {
+                ceiling: off,
+                ..bounds
             },
-            Direction::Down => Bounds {
+            (Until::Rest, Direction::Down) => bounds,
+            (Until::Goal, Direction::Up) => Bounds {
+                ceiling: self.goal,
+                ..bounds
+            },
+            (Until::Goal, Direction::Down) => Bounds {
                 floor: self.goal,
-                until: self.until,
-                ..Bounds::NONE
+                ..bounds
             },
         }
     }
