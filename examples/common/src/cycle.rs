@@ -87,6 +87,7 @@ fn settle<M: Machine>(
         return;
     };
     check::list(stage.scene, cpu, log, check::way(from, to));
+    check::one(stage.machine, stage.scene, cpu, log);
     check_level(stage, cpu, to);
 }
 

@@ -25,7 +25,8 @@ pub(crate) fn run<M: Machine>(stage: &Stage<'_, M>) {
     let last = last_living(stage);
     let missing = held as u64 + u64::from(scene.params.absent);
     check_batch(stage, report, missing);
-    check_waits(stage, missing, waited, last);
+    let whole = ended.saturating_sub(scene.first_kick.load(Ordering::Relaxed));
+    check_waits(stage, missing, [waited, whole], last);
     let is_dead = |cpu: &CpuId| !stage.hp().online().contains(*cpu);
     stage
         .others()
@@ -115,11 +116,21 @@ fn check_batch<M: Machine>(stage: &Stage<'_, M>, report: BulkReport, missing: u6
 }
 
 /// However many are missing, they cost one deadline, and living CPUs none.
-fn check_waits<M: Machine>(stage: &Stage<'_, M>, missing: u64, waited: u64, last: u64) {
+///
+/// The times run from the last kick of a missing CPU, and from the first kick of all.
+fn check_waits<M: Machine>(
+    stage: &Stage<'_, M>,
+    missing: u64,
+    [waited, whole]: [u64; 2],
+    last: u64,
+) {
     let (scene, timeout) = (stage.scene, stage.scene.params.timeout_ns);
     let first = stage.others().next().unwrap_or_default();
-    if missing > 0 && waited < timeout || missing > 1 && waited >= 2 * timeout {
+    if missing > 0 && waited < timeout {
         scene.wrong(Violation::Deadline, first, waited, timeout);
+    }
+    if missing > 1 && whole >= 2 * timeout {
+        scene.wrong(Violation::Deadline, first, whole, timeout);
     }
     // A step that takes one CPU at a time is a barrier: the batch is collected before it.
     if scene.params.solo == Toggle::Off && last >= timeout {

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::iter::repeat_with;
 
 use cpuhp_core::{CpuId, LockWord, MaskWord, Record, Storage, words};
-use cpuhp_example_common::{CpuLog, Event, Existence, Samples, SceneParts};
+use cpuhp_example_common::{CpuLog, Event, Existence, SETS, Samples, SceneParts};
 
 use crate::Plan;
 
@@ -32,7 +32,7 @@ pub(crate) fn scene_parts(plan: &Plan) -> SceneParts {
         cpus: many(cpus, CpuLog::new),
         mask: many(words(cpus), || MaskWord::new(0)),
         events: many(if is_traced { EVENTS } else { 0 }, Event::new),
-        samples: Box::leak(Box::new([const { Samples::new() }; _])),
+        samples: Box::leak(Box::new([const { Samples::new() }; SETS])),
     }
 }
 

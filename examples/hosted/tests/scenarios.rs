@@ -1,5 +1,7 @@
 //! The runner as a person calls it: every scenario in small, its output, its exit status.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
+
 use std::process::{Command, Output};
 
 /// The status that says everything passed.
