@@ -5,7 +5,7 @@
 //! one is in `registers`, the only unsafe part.
 //!
 //! Spec: Intel SDM vol. 3A, "Local APIC", "Extended XAPIC (x2APIC)", "Interrupt Command Register
-//! (ICR)", "Error Status Register (ESR)".
+//! (ICR)", "Error Handling".
 
 use core::fmt;
 use core::sync::atomic::{AtomicU8, AtomicU32, Ordering};

@@ -4,6 +4,7 @@
 //! between them.
 //!
 //! Spec: Intel SDM vol. 3B, "Time-Stamp Counter"; ACPI 6.5, "Power Management Timer".
+
 use core::num::NonZeroU64;
 
 #[cfg(target_arch = "x86_64")]
@@ -22,6 +23,14 @@ const PM_TICKS: u32 = 71_591;
 const PM_READS: u32 = 4_000_000;
 
 /// Converts counter ticks to nanoseconds since it was made.
+///
+/// ```
+/// use core::num::NonZeroU64;
+/// use cpuhp_x86::clock::Clock;
+/// let hz = NonZeroU64::new(2_500_000_000).expect("not zero");
+/// let clock = Clock::new(hz, 1_000);
+/// assert_eq!(clock.ns(1_000 + 2_500), 1_000);
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
     base: u64,

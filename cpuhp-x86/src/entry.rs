@@ -325,6 +325,10 @@ extern "sysv64" fn ap_start(record: &'static BootRecord) -> ! {
 /// Leaves everything on the calling AP's stack and begins again at `ap_main`.
 pub(crate) fn restart(record: &'static BootRecord) -> ! {
     let stack_top = record.stack_top.load(Ordering::Relaxed);
+    if stack_top == 0 {
+        // Nobody may take the stack of a CPU that can still come back; without one it cannot.
+        halt();
+    }
     // SAFETY: the stack is this CPU's own (promise 5 of `X86::new`), and no frame on it is used
     // again. `noreturn`: nothing after this line runs.
     unsafe {

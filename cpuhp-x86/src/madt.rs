@@ -13,7 +13,9 @@ use crate::acpi::{self, HEADER, TableError};
 /// Offset of the first entry: header, local APIC address, flags.
 const ENTRIES: usize = HEADER + 8;
 /// First MADT revision whose flags have an "online capable" bit (ACPI 6.3).
-const HAS_ONLINE_CAPABLE: u8 = 5;
+const ONLINE_CAPABLE_SINCE: u8 = 5;
+/// The revision of ACPI 6.2 Errata B: a larger number, without the bit.
+const ACPI_6_2_B: u8 = 45;
 
 const ENABLED: u32 = 1;
 const ONLINE_CAPABLE: u32 = 2;
@@ -169,7 +171,8 @@ impl Entries<'_> {
     /// Before ACPI 6.3 a clear "enabled" bit meant "not there, may be added", and the second bit
     /// was reserved; since then only "online capable" says that.
     const fn cpu(&self, id: u32, flags: u32, kind: CpuKind) -> Entry {
-        let may_come = self.revision < HAS_ONLINE_CAPABLE || flags & ONLINE_CAPABLE != 0;
+        let has_bit = self.revision >= ONLINE_CAPABLE_SINCE && self.revision != ACPI_6_2_B;
+        let may_come = !has_bit || flags & ONLINE_CAPABLE != 0;
         let listed = if flags & ENABLED != 0 {
             Listed::Present
         } else if may_come {

@@ -94,7 +94,17 @@ impl Platform for X86 {
         (self.this_cpu)()
     }
 
-    /// Sends INIT; the SIPIs follow from the engine.
+    /// Sends INIT; the SIPIs follow from the engine. Waits for nothing but a busy ICR, about 1 ms.
+    ///
+    /// # Errors
+    /// Nothing was sent and the CPU is as it was:
+    /// * `NotPresent`: no such CPU.
+    /// * `Denied`: the hardware's bootstrap processor, which INIT would reset, or the caller itself.
+    /// * `BadAddress`: no stack was given, a per-CPU base where the record has to be it, or the low
+    ///   page does not open.
+    /// * `AlreadyOn`: it was kicked and has arrived. `Busy`: it was kicked and may still come, or the
+    ///   local APIC stayed busy.
+    /// * `NotSupported`: its APIC id (the code) needs x2APIC, and the system runs in xAPIC mode.
     ///
     /// Order: record and trampoline, core's KICKED, then the ICR, which [`crate::LocalApic::send`] puts
     /// behind every earlier store.

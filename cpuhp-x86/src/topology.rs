@@ -94,10 +94,12 @@ pub(crate) fn number(
         Numbering::BootFirst => {
             table.add(boot_id, Listed::Present);
             for pass in [Listed::Present, Listed::Possible] {
-                table.add_all(madt, |listed| listed == pass);
+                table.add_all(madt, |_, listed| listed == pass);
             }
         }
-        Numbering::Table => table.add_all(madt, |listed| listed != Listed::Never),
+        Numbering::Table => {
+            table.add_all(madt, |id, listed| id == boot_id || listed != Listed::Never)
+        }
     }
     let boot = find(table.taken(), boot_id).ok_or(SetupError::NoRecords)?;
     // It runs this code, whatever firmware says of it.
@@ -129,10 +131,10 @@ impl<'a> Table<'a> {
         self.records.get(..self.cpus as usize).unwrap_or(&[])
     }
 
-    fn add_all(&mut self, madt: &Madt<'_>, wanted: impl Fn(Listed) -> bool) {
+    fn add_all(&mut self, madt: &Madt<'_>, wanted: impl Fn(u32, Listed) -> bool) {
         for entry in madt.entries().flatten() {
             if let Entry::Cpu { id, listed, .. } = entry
-                && wanted(listed)
+                && wanted(id, listed)
             {
                 self.add(id, listed);
             }

@@ -1,3 +1,5 @@
+#![expect(unsafe_code, reason = "`Window::new` is unsafe")]
+
 use std::vec::Vec;
 
 use super::*;

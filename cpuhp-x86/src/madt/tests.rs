@@ -84,6 +84,8 @@ fn what_a_disabled_cpu_means_follows_from_the_revision() {
         (4, 2, Listed::Possible),
         (5, 0, Listed::Never),
         (5, 2, Listed::Possible),
+        (45, 0, Listed::Possible),
+        (46, 0, Listed::Never),
         (6, 1, Listed::Present),
         (6, 3, Listed::Present),
     ] {

@@ -59,10 +59,16 @@ fn table_order_puts_the_boot_cpu_anywhere() {
 #[test]
 fn boot_cpu_runs_whatever_firmware_says_of_it() {
     for numbering in [Numbering::BootFirst, Numbering::Table] {
-        let records = records(2);
-        let entries: Entries<'_> = &[&local_apic(0, 0), &local_apic(1, 1)];
-        let result = numbered(entries, 0, numbering, &records).unwrap();
-        assert_eq!(ids(&records, result), [(0, true), (1, true)]);
+        // Possible by the older revision, never usable by the newer one.
+        for revision in [1, 5] {
+            let records = records(3);
+            let entries = [local_apic(0, 0), local_apic(1, 1), local_apic(2, 2)];
+            let bytes = table(revision, &entries.each_ref().map(Vec::as_slice));
+            let madt = Madt::parse(&bytes).unwrap();
+            let result = number(&madt, 0, numbering, &records).unwrap();
+            let listed = [(0, true), (1, true), (2, false)];
+            assert_eq!(ids(&records, result), listed, "{numbering:?} {revision}");
+        }
     }
 }
 
