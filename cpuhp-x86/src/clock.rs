@@ -27,9 +27,9 @@ const PM_READS: u32 = 4_000_000;
 /// ```
 /// use core::num::NonZeroU64;
 /// use cpuhp_x86::clock::Clock;
-/// let hz = NonZeroU64::new(2_500_000_000).expect("not zero");
+/// let hz = NonZeroU64::new(2_000_000_000).expect("not zero");
 /// let clock = Clock::new(hz, 1_000);
-/// assert_eq!(clock.ns(1_000 + 2_500), 1_000);
+/// assert_eq!(clock.ns(1_000 + 2_000), 1_000);
 /// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
