@@ -43,8 +43,14 @@ static MEMORY: [Memory; GENERATIONS] = [const {
 
 /// Listed by firmware as not there, and made present all the same.
 static ABSENT: MaskStore<{ words(MAX_CPUS) }> = MaskStore::new();
-/// 1 for a CPU that rests after mode `raw`. Release by the CPU, Acquire by the control CPU.
+/// What mode `raw` did with a CPU: nothing, kicked it, or saw it to its rest.
+///
+/// Written by the control CPU; `RESTS` by the CPU itself: Release, with the Acquire of `end_raw`.
 static RAW: [AtomicU32; MAX_CPUS] = [const { AtomicU32::new(0) }; MAX_CPUS];
+
+const NOTHING: u32 = 0;
+const KICKED: u32 = 1;
+const RESTS: u32 = 2;
 
 static KERNEL: Once<Kernel> = Once::new();
 
@@ -121,7 +127,45 @@ impl Kernel {
     /// Notes that `cpu` rests after mode `raw` and may be reset. Context: `cpu`, its last word.
     pub(crate) fn rests_raw(&self, cpu: CpuId) {
         if let Some(word) = RAW.get(cpu.index()) {
-            word.store(1, Ordering::Release);
+            word.store(RESTS, Ordering::Release);
+        }
+    }
+
+    /// Ends what mode `raw` did with `cpu`: waits for its rest, since it wrote its one word a moment
+    /// before, and resets a CPU that never came.
+    fn end_raw(&self, cpu: CpuId) {
+        let Some(word) = RAW.get(cpu.index()) else {
+            return;
+        };
+        if word.load(Ordering::Acquire) == NOTHING {
+            return;
+        }
+        let deadline = self.now() + SETTLE_NS;
+        while word.load(Ordering::Acquire) != RESTS && self.now() < deadline {
+            core::hint::spin_loop();
+        }
+        if word.swap(NOTHING, Ordering::Acquire) != RESTS {
+            self.reset([cpu].into_iter());
+        }
+        // It has halted for good, or waits for SIPI; the next kick begins with an INIT.
+        self.backend.kick_done(cpu, KickOutcome::Lost);
+    }
+
+    /// Sends INIT to `cpus` and gives them the time to obey.
+    fn reset(&self, cpus: impl Iterator<Item = CpuId>) {
+        let were_on = apic::interrupts_are_on();
+        apic::interrupts_off();
+        for cpu in cpus {
+            // 8 bits in xAPIC mode, 32 in x2APIC mode; larger ones could not be kicked either.
+            let id = self.backend.hw_id(cpu).0;
+            apic::reset(u32::try_from(id).unwrap_or(u32::MAX));
+        }
+        if were_on {
+            apic::interrupts_on();
+        }
+        let settled = self.now() + SETTLE_NS;
+        while self.now() < settled {
+            core::hint::spin_loop();
         }
     }
 
@@ -170,13 +214,7 @@ impl Host for Kernel {
         if cpu == self.backend.boot_cpu() {
             return Ok(());
         }
-        if RAW
-            .get(cpu.index())
-            .is_some_and(|word| word.swap(0, Ordering::Acquire) == 1)
-        {
-            // It halted for good after its one word; the next kick's INIT takes it from there.
-            self.backend.kick_done(cpu, KickOutcome::Lost);
-        }
+        self.end_raw(cpu);
         let boot = cpu::prepare(cpu);
         let (Some(boot), Some(record)) = (boot, self.backend.boot_record(cpu)) else {
             return Err(StepError::user(1).unwrap_or(StepError::TIMEOUT));
@@ -226,20 +264,13 @@ impl Machine for Kernel {
         if next == GENERATIONS {
             return Err("it can start over 63 times in one boot");
         }
-        apic::interrupts_off();
-        for cpu in self.others() {
-            // 8 bits in xAPIC mode, 32 in x2APIC mode; larger ones could not be kicked either.
-            let id = self.backend.hw_id(cpu).0;
-            apic::reset(u32::try_from(id).unwrap_or(u32::MAX));
-        }
-        apic::interrupts_on();
-        let settled = self.now() + SETTLE_NS;
-        while self.now() < settled {
-            core::hint::spin_loop();
-        }
+        self.reset(self.others());
         for cpu in self.others() {
             self.backend.kick_done(cpu, KickOutcome::Lost);
             self.unprepare(cpu);
+            if let Some(word) = RAW.get(cpu.index()) {
+                word.store(NOTHING, Ordering::Relaxed);
+            }
         }
         let hp = self.hp();
         let table = hp.table();
@@ -250,7 +281,12 @@ impl Machine for Kernel {
     }
 
     fn raw_kick(&self, cpu: CpuId) -> Option<Result<(), KickError>> {
-        Some(self.backend.kick(cpu, 1))
+        let kicked = self.backend.kick(cpu, 1);
+        if let (Ok(()), Some(word)) = (kicked, RAW.get(cpu.index())) {
+            // The CPU may be faster: then it rests already.
+            let _ = word.compare_exchange(NOTHING, KICKED, Ordering::Relaxed, Ordering::Relaxed);
+        }
+        Some(kicked)
     }
 }
 
