@@ -113,3 +113,30 @@ tables! {
     O25 O26 O27 O28 O29 O30 O31 O32 O33 O34 O35 O36 O37 O38 O39 O40 O41 O42 O43 O44 O45 O46 O47
     O48 O49 O50 O51 O52 O53 O54 O55 O56 O57 O58 O59 O60 O61 O62 O63]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::steps;
+
+    #[test]
+    fn every_table_has_the_logged_steps_in_their_order_and_the_extra_ones_in_each_section() {
+        for (steps, word) in [
+            (0, "steps=0"),
+            (4, "steps=4"),
+            (16, "steps=16"),
+            (64, "steps=64"),
+        ] {
+            for solo in [Toggle::Off, Toggle::On] {
+                let mut params = Params::parse(word, &[]).unwrap();
+                params.solo = solo;
+                let table = choose(&params);
+                let states = steps::states(table);
+                assert!(states.is_sorted() && states[1] > states[0], "{states:?}");
+                assert_eq!(table.kick().get(), 3 + steps);
+                assert_eq!(table.ap_idle().get(), 6 + 2 * steps);
+                assert_eq!(table.online().get(), 10 + 3 * steps);
+            }
+        }
+    }
+}

@@ -143,6 +143,23 @@ fn events_are_printed_on_request_and_none_is_lost() {
 }
 
 #[test]
+fn run_that_does_not_pass_says_what_was_wrong_and_ends_with_status_1() {
+    // Every CPU exists and is too slow.
+    let output = run("smp=4 timeout_ms=1 alive_delay_us=2000 time=virtual");
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(
+        text.contains("violation: cpu 1: the wrong CPUs came"),
+        "{text}"
+    );
+    assert!(text.contains("\"pass\":false"), "{text}");
+    assert!(
+        text.ends_with("{\"ev\":\"done\",\"pass\":false}\n"),
+        "{text}"
+    );
+}
+
+#[test]
 fn wrong_words_end_with_status_2_and_one_line_that_says_what_is_right() {
     for (words, right) in [
         ("scenario=botch", "one of boot, cycle"),
