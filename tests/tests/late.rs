@@ -123,9 +123,17 @@ fn a_cancelled_cpu_taken_back_stops_at_its_new_target() {
         times_out(&bench, OpFlags::AUTO);
         with(|w| w.sim(0, |sim| sim.comes_at = 0));
         polls(4);
-        let result = bench.go(target.get(), Way::Op(OpFlags::AUTO));
-        polls(4);
-        bench.check_clean_rest(target.get(), result, "a new target");
+        for goal in [target, wide::AP_IDLE] {
+            let result = bench.go(goal.get(), Way::Op(OpFlags::AUTO));
+            polls(4);
+            bench.check_clean_rest(goal.get(), result, "a new target");
+        }
+        // Where it rests is not enough: a CPU that ran past its target has come back since.
+        let past = with(World::log).into_iter().find(|event| match event {
+            Event::Call(call) => call.at > WIDE.ap_idle,
+            Event::Kick(..) | Event::KickDone(..) | Event::Unpark(_) => false,
+        });
+        assert_eq!(past, None, "it ran past its target (P5)");
         finish(bench);
     }
 }

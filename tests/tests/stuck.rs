@@ -174,6 +174,31 @@ fn a_stuck_cpu_is_turned_round_by_another_operation() {
     assert_eq!(cases, 96);
 }
 
+/// The deadline bounds a step, not a section: it is armed anew whenever the state moves.
+#[test]
+fn a_long_row_of_slow_steps_is_not_a_stuck_one() {
+    for (table, shape) in TABLES {
+        for flags in [OpFlags::empty(), OpFlags::AUTO] {
+            let bench = Bench::new(table, shape);
+            with(|w| {
+                for dir in [Direction::Up, Direction::Down] {
+                    for at in shape.with_half(dir) {
+                        // On its way out a CPU has one deadline from the order to die until it is off.
+                        let leaves = shape.at(at).section == Section::Starting;
+                        if dir == Direction::Up || !leaves {
+                            w.rule(None, at, dir, Act::Take(STEP * 3 / 4));
+                        }
+                    }
+                }
+            });
+            for target in [shape.online(), 0, shape.online()] {
+                let result = bench.go(target, Way::Op(flags));
+                bench.check_clean_rest(target, result, "slow steps");
+            }
+        }
+    }
+}
+
 /// Bug 35: the late answer of one direction must not satisfy, or fail, a wait of the other.
 #[test]
 fn the_late_failure_of_a_stuck_request_is_not_the_failure_of_the_next_operation() {
