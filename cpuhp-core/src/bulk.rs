@@ -150,6 +150,9 @@ impl<P: Platform, T: Trace> WriteGuard<'_, '_, P, T> {
             return Err(OpError::refused(cpu, why));
         }
         let stamp = hp.storage.lock.next_stamp();
+        if !hp.storage.lock.claim_bulk(stamp) {
+            return Err(OpError::refused(caller, Why::Busy));
+        }
         for kind in [Kind::Batch, Kind::Pending] {
             hp.storage
                 .each(kind)
@@ -177,7 +180,6 @@ impl<P: Platform, T: Trace> WriteGuard<'_, '_, P, T> {
             let able = cpu != caller && (dir == Direction::Down || hp.refresh_present(cpu));
             op.admit(hp, cpu, hp.record(cpu).filter(|_| able));
         }
-        hp.storage.lock.set_bulk(stamp);
         op.begin_gathering(hp);
         Ok(op)
     }
@@ -212,9 +214,6 @@ impl<P: Platform, T: Trace> Cpuhp<'_, P, T> {
             && let Some(beyond) = mask.each().find(|cpu| cpu.index() >= self.cpus())
         {
             return Some((beyond, Why::NoSuchCpu));
-        }
-        if !self.storage.lock.is_bulk(0) {
-            return Some((caller, Why::Busy));
         }
         if dir == Direction::Up {
             return None;
@@ -269,7 +268,7 @@ impl BulkOp {
             }
             if settled && !self.begin_next(hp) {
                 self.report.done += Self::end_all(hp, Kind::Batch);
-                hp.storage.lock.set_bulk(0);
+                hp.storage.lock.free_bulk();
                 return Poll::Ready(Ok(self.report));
             }
         }

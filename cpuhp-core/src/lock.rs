@@ -14,7 +14,7 @@ use crate::trace::Trace;
 pub struct LockWord {
     writer: AtomicU32,
     stamp: AtomicU32,
-    /// Stamp of the running bulk operation; 0 = none. Written by the writer only.
+    /// Stamp of the running bulk operation; 0 = none. Written under the write guard.
     bulk: AtomicU32,
 }
 
@@ -41,26 +41,38 @@ impl LockWord {
         self.writer.store(0, Ordering::Release);
     }
 
-    /// Returns a stamp that no live operation has: never 0. Written under the lock only.
+    /// Returns a stamp that no live operation has: never 0.
+    ///
+    /// Read-modify-write: CPUs that share a guard may begin operations at once.
     #[inline]
     pub(crate) fn next_stamp(&self) -> u32 {
-        let next = self.stamp.load(Ordering::Relaxed).wrapping_add(1).max(1);
-        self.stamp.store(next, Ordering::Relaxed);
-        next
+        let next = || self.stamp.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
+        match next() {
+            0 => next(),
+            stamp => stamp,
+        }
     }
-}
 
-impl LockWord {
+    /// Lets one bulk operation at a time run under the lock.
+    #[inline]
+    pub(crate) fn claim_bulk(&self, stamp: u32) -> bool {
+        // Relaxed: what the last one wrote is carried by the owner words, and by the guard.
+        let claimed = self
+            .bulk
+            .compare_exchange(0, stamp, Ordering::Relaxed, Ordering::Relaxed);
+        claimed.is_ok()
+    }
+
     /// Whether this is the stamp of the bulk operation that runs under the lock; 0 = none runs.
     #[inline]
     pub(crate) fn is_bulk(&self, stamp: u32) -> bool {
         self.bulk.load(Ordering::Relaxed) == stamp
     }
 
-    /// Lets a bulk operation begin, or end.
+    /// Ends a bulk operation.
     #[inline]
-    pub(crate) fn set_bulk(&self, stamp: u32) {
-        self.bulk.store(stamp, Ordering::Relaxed);
+    pub(crate) fn free_bulk(&self) {
+        self.bulk.store(0, Ordering::Relaxed);
     }
 }
 
@@ -109,7 +121,7 @@ impl<'a, P: Platform, T: Trace> Cpuhp<'a, P, T> {
 impl<P: Platform, T: Trace> Drop for WriteGuard<'_, '_, P, T> {
     fn drop(&mut self) {
         // An abandoned bulk operation ends with its guard; its CPUs stay claimed.
-        self.hp.storage.lock.set_bulk(0);
+        self.hp.storage.lock.free_bulk();
         self.hp.storage.lock.free();
     }
 }
