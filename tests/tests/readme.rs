@@ -72,6 +72,10 @@ fn between<'t>(text: &'t str, from: &str, to: &str) -> Vec<&'t str> {
 fn readme_shows_what_is_compiled_in_at_most_20_lines() {
     let shown = between(include_str!("../../README.md"), "```rust", "```");
     let compiled = between(include_str!("readme.rs"), "// BEGIN", "// END");
-    assert!(!shown.is_empty() && shown.len() <= 20, "{} lines", shown.len());
+    assert!(
+        !shown.is_empty() && shown.len() <= 20,
+        "{} lines",
+        shown.len()
+    );
     assert_eq!(shown, compiled);
 }
