@@ -4,7 +4,7 @@
 use cpuhp_core::{CpuId, Ctx, Direction, Entry, StateId, StepResult};
 
 use crate::fake::Life;
-use crate::shape::Section;
+use crate::shape::{Section, Shape};
 use crate::world::{Exclusion, World};
 
 /// What the machine itself knows of one CPU, apart from the core.
@@ -24,12 +24,18 @@ impl World {
     /// Takes as given that every step of `cpu` is up, without a call.
     pub fn assume_up(&self, cpu: u32) {
         let book = &mut self.books.borrow_mut()[cpu as usize];
-        (book.up, book.done) = (self.paired(), 7);
+        (book.up, book.done) = (self.paired.get(), 7);
     }
 
     /// Whether exactly the paired steps up to `state` are up on `cpu`, by the machine's own book.
     pub fn is_truthful(&self, cpu: u32, state: u16) -> bool {
-        self.books.borrow()[cpu as usize].up == self.paired() & below(state + 1)
+        self.books.borrow()[cpu as usize].up == self.paired.get() & below(state + 1)
+    }
+
+    /// Takes as given that `cpu` is inside no step: an operation that ended well has given up the
+    /// half that an earlier one was stuck in.
+    pub fn settle(&self, cpu: u32) {
+        self.books.borrow_mut()[cpu as usize].inside = None;
     }
 
     pub(crate) fn check_side(&self, at: u16, cpu: u32) {
@@ -82,7 +88,7 @@ impl World {
         let up = self.books.borrow()[cpu as usize].up;
         assert_eq!(
             up,
-            self.paired() & expected,
+            self.paired.get() & expected,
             "cpu {cpu}: steps that are up as {dir:?} of {at} is called"
         );
     }
@@ -158,11 +164,12 @@ impl World {
             }
         }
     }
+}
 
-    fn paired(&self) -> u64 {
-        let states = self.shape().states.iter().enumerate();
-        states.fold(0, |all, (n, state)| all | u64::from(state.is_paired()) << n)
-    }
+/// The steps of which both halves are there, one bit each.
+pub(crate) fn paired(shape: &Shape) -> u64 {
+    let states = shape.states.iter().enumerate();
+    states.fold(0, |all, (n, state)| all | u64::from(state.is_paired()) << n)
 }
 
 fn below(number: u16) -> u64 {

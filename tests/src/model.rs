@@ -61,12 +61,6 @@ pub struct Expect {
 }
 
 impl Expect {
-    /// Whether some half asked to be called again.
-    pub fn waited(&self) -> bool {
-        let again = StepError::WOULD_BLOCK.code();
-        self.calls.iter().any(|call| call.answer == again)
-    }
-
     /// Whether a fault of `dir` was met.
     pub fn met(&self, dir: Direction) -> bool {
         let failed = |call: &Call| call.answer == code(dir);

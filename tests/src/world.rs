@@ -95,6 +95,8 @@ pub struct World {
     pub(crate) books: RefCell<Vec<Book>>,
     log: RefCell<Vec<Event>>,
     rules: RefCell<Vec<Rule>>,
+    /// Steps with both halves, one bit each.
+    pub(crate) paired: Cell<u64>,
     pub(crate) exclusive: Cell<Exclusion>,
     pub(crate) overlap: Cell<usize>,
     /// How long an unreleased CPU waits before it parks itself.
@@ -137,6 +139,7 @@ pub fn fresh(
 impl World {
     fn restart(&self, cpus: usize, boot: u32, shape: &'static Shape, hp: &'static Machine) {
         self.shape.set(Some(shape));
+        self.paired.set(crate::book::paired(shape));
         self.hp.set(Some(hp));
         self.now.set(1);
         self.here.set(boot);

@@ -8,44 +8,11 @@
 use std::time::Instant;
 
 use cpuhp_core::{CpuId, Direction, OpFlags, StateId, Table, Tag};
-use cpuhp_tests::model::{Ap, Task, expect};
+use cpuhp_tests::model::{Ap, Expect, Task, expect};
 use cpuhp_tests::shape::Shape;
 use cpuhp_tests::tables::{QUICK, RUNS, WIDE, quick, runs, wide};
 use cpuhp_tests::verdict::{Bench, Way};
 use cpuhp_tests::world::{World, with};
-
-/// What there is to go wrong.
-struct Faults {
-    up: Vec<Option<u16>>,
-    down: Vec<Option<u16>>,
-    pends: Vec<Option<(u16, Direction)>>,
-}
-
-impl Faults {
-    fn of(shape: &Shape) -> Self {
-        let some = |all: Vec<u16>| core::iter::once(None).chain(all.into_iter().map(Some));
-        let halves = [Direction::Up, Direction::Down];
-        let pends = halves.into_iter().flat_map(|dir| {
-            shape
-                .with_half(dir)
-                .into_iter()
-                .map(move |at| Some((at, dir)))
-        });
-        Self {
-            up: some(shape.fallible(Direction::Up)).collect(),
-            down: some(shape.fallible(Direction::Down)).collect(),
-            pends: core::iter::once(None).chain(pends).collect(),
-        }
-    }
-
-    fn each(&self, mut run: impl FnMut(Option<u16>, Option<u16>, Option<(u16, Direction)>)) {
-        for up in &self.up {
-            for down in &self.down {
-                self.pends.iter().for_each(|pends| run(*up, *down, *pends));
-            }
-        }
-    }
-}
 
 #[derive(Default, Debug)]
 struct Tally {
@@ -55,51 +22,81 @@ struct Tally {
     waited: u32,
 }
 
+/// One table, gone through by one way.
+struct Sweep {
+    bench: Bench,
+    shape: &'static Shape,
+    way: Way,
+    tally: Tally,
+}
+
 /// Runs all cases of a table by one way; or, if `first` is coming, those from KICK with a CPU
 /// that has not arrived yet.
 fn enumerate(table: &'static Table, shape: &'static Shape, way: Way, first: Ap) -> Tally {
-    let (faults, mut bench, mut tally) = (
-        Faults::of(shape),
-        Bench::new(table, shape),
-        Tally::default(),
-    );
-    for origin in shape
-        .resting()
-        .filter(|at| first == Ap::On || *at == shape.kick)
-    {
+    let mut sweep = Sweep {
+        bench: Bench::new(table, shape),
+        shape,
+        way,
+        tally: Tally::default(),
+    };
+    let some = |dir| core::iter::once(None).chain(shape.fallible(dir).into_iter().map(Some));
+    for origin in shape.resting() {
+        let ap = match origin {
+            0.. if origin < shape.kick => Ap::Off,
+            _ if origin == shape.kick => first,
+            _ => Ap::On,
+        };
+        if first == Ap::Coming && ap != first {
+            continue;
+        }
         for target in shape.resting() {
-            faults.each(|up_fails, down_fails, pends| {
-                let ap = match origin {
-                    0.. if origin < shape.kick => Ap::Off,
-                    _ if origin == shape.kick => first,
-                    _ => Ap::On,
-                };
-                let task = Task {
-                    origin,
-                    target,
-                    up_fails,
-                    down_fails,
-                    pends,
-                    ap,
-                };
-                if way == Way::Bulk && !is_batch(shape, &task) {
-                    return;
+            for up_fails in some(Direction::Up) {
+                for down_fails in some(Direction::Down) {
+                    sweep.pends(Task {
+                        origin,
+                        target,
+                        up_fails,
+                        down_fails,
+                        pends: None,
+                        ap,
+                    });
                 }
-                let expected = expect(shape, &task, way.kind(target), (bench.cpu, bench.control));
-                let met = expected.waited() == pends.is_some()
-                    && expected.met(Direction::Up) == up_fails.is_some()
-                    && expected.met(Direction::Down) == down_fails.is_some();
-                if met {
-                    one_case(&mut bench, shape, &task, way);
-                    tally.cases += 1;
-                    tally.failed += u32::from(expected.first.is_some());
-                    tally.double += u32::from(expected.second.is_some());
-                    tally.waited += u32::from(pends.is_some());
-                }
-            });
+            }
         }
     }
-    tally
+    sweep.tally
+}
+
+impl Sweep {
+    /// Runs `task` if it meets its faults, then with each of its calls asking to be called again.
+    fn pends(&mut self, task: Task) {
+        if self.way == Way::Bulk && !is_batch(self.shape, &task) {
+            return;
+        }
+        let (kind, cpus) = (
+            self.way.kind(task.target),
+            (self.bench.cpu, self.bench.control),
+        );
+        let expected = expect(self.shape, &task, kind, cpus);
+        if expected.met(Direction::Up) != task.up_fails.is_some()
+            || expected.met(Direction::Down) != task.down_fails.is_some()
+        {
+            return;
+        }
+        self.case(&task, &expected);
+        for call in &expected.calls {
+            let pends = Some((call.at, call.dir));
+            self.case(&Task { pends, ..task }, &expected);
+        }
+    }
+
+    fn case(&mut self, task: &Task, expected: &Expect) {
+        one_case(&mut self.bench, self.shape, task, self.way);
+        self.tally.cases += 1;
+        self.tally.failed += u32::from(expected.first.is_some());
+        self.tally.double += u32::from(expected.second.is_some());
+        self.tally.waited += u32::from(task.pends.is_some());
+    }
 }
 
 /// Whether a batch can be asked for this, and the design says what comes of it: a refusal in PREPARE
