@@ -58,7 +58,8 @@ fn has_the_states_it_declares() {
     assert_eq!(hp::TABLE.name(hp::SCHED), "sched:online");
     assert_eq!((hp::STACK.get(), hp::TIMER.get(), hp::SCHED.get()), (1, 3, 5));
     // Compiled, not run: both need a machine.
-    let _: (fn(&'static Board) -> Result<(), OpError>, fn(CpuId) -> !) = (boot_main, ap_main);
+    let _: fn(&'static Board) -> Result<(), OpError> = boot_main;
+    let _: fn(CpuId) -> ! = ap_main;
 }
 }
 
