@@ -117,7 +117,7 @@ pub(crate) trait Registers: Sync {
 /// APIC_BASE: this CPU is the bootstrap processor.
 const BSP: u64 = 1 << 8;
 /// APIC_BASE: x2APIC mode; legal only together with `EN`.
-const EXTD: u64 = 1 << 10;
+pub(crate) const EXTD: u64 = 1 << 10;
 /// APIC_BASE: enabled.
 const EN: u64 = 1 << 11;
 

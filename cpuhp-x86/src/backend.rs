@@ -7,18 +7,20 @@
 
 use core::fmt;
 use core::ptr::NonNull;
-use core::sync::atomic::AtomicU32;
+use core::sync::atomic::{AtomicU32, Ordering};
 
-use cpuhp_core::{ApExit, CpuId, KickError, Platform};
+use cpuhp_core::{ApExit, CpuId, KickError, KickErrorKind, Platform};
 
 use crate::apic::registers::{Hardware, disable_interrupts};
-use crate::apic::{Apic, LocalApic};
+use crate::apic::{Apic, EXTD, LocalApic, Registers};
 use crate::clock::{Clock, ticks};
-use crate::config::{Caps, Config, SetupError, Stop, Timeouts, WakeMethod};
+use crate::config::{Caps, Config, Resting, SetupError, Stop, Timeouts, WakeMethod};
 use crate::entry::{self, Snapshot, Start};
-use crate::kick::{Engine, Sender};
+use crate::kick::{Engine, Sender, Slots};
 use crate::low_page::Window;
 use crate::madt::Madt;
+use crate::park::code::Manner;
+use crate::park::{Region, Spec};
 use crate::record::BootRecord;
 use crate::topology::{self, IdLeaf, Numbered};
 
@@ -43,6 +45,8 @@ pub struct X86 {
     pub(crate) spin_polls: u32,
     pub(crate) wake_vector: u8,
     pub(crate) bsp: Option<CpuId>,
+    /// Where CPUs rest that are off.
+    pub(crate) park: Option<Region>,
     /// Number of the CPU that controls now. Written by it; read by APs that notify it.
     pub(crate) control: AtomicU32,
 }
@@ -50,9 +54,9 @@ pub struct X86 {
 /// How a CPU rests when core has no more work for it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Rest {
-    /// For good.
+    /// Until it is kicked; without a park region, for good.
     Off,
-    /// Until [`Platform::unpark`]; then it enters `ap_main` again.
+    /// Until [`Platform::unpark`]. In both cases it comes back through `ap_main`.
     Park,
 }
 
@@ -84,10 +88,11 @@ impl X86 {
     ///    closing.
     /// 3. The calling CPU is the boot CPU in ring 0, with its final GDT, IDT, page tables and
     ///    per-CPU base; `this_cpu` is right on every CPU from its first Rust instruction on. If it
-    ///    is `None`, nothing else uses the GS base.
-    /// 4. `ap_main`, the entry code, the boot CPU's GDT and IDT and each `root` stay mapped while the
-    ///    backend lives; the boot CPU's page tables map the low page executable at its physical
-    ///    address.
+    ///    is `None`, nothing else uses the GS base. A CPU that rests has left VMX operation.
+    /// 4. `ap_main`, the entry code, the GDT and IDT that are loaded now and each `root` stay mapped
+    ///    and as they are while the backend lives, even if the boot CPU goes off; the boot CPU's page
+    ///    tables map the low page and the park region at their physical addresses, the one executable
+    ///    and the code in the other. The region is nobody else's, also after this kernel.
     /// 5. The stack given in [`BootRecord::set`] belongs to that CPU alone until core runs the
     ///    PREPARE down of the step that gave it, and holds what `ap_main` needs.
     /// 6. The wake vector is ours alone and its handler is in place, without IST; so is one for the
@@ -122,17 +127,27 @@ impl X86 {
             // SAFETY: promise 3: without a `this_cpu` the GS base is ours.
             unsafe { entry::set_base(this) };
         }
+        let bsp = apic.is_bsp().then_some(numbered.boot);
+        let spec = park_spec(&boot, leaf, config.wake_vector, bsp.map(|_| id));
+        // SAFETY: promise 4, and the records are those just numbered.
+        let install = |park| unsafe { Region::install(park, common.map, records, spec) };
+        let park = config.park.map(install).transpose()?;
+        let slots = park.map_or(&[][..], |park| park.slots);
         let start = Start {
             apic,
             ap_main: common.ap_main,
+            slots,
         };
         // SAFETY: promises 2 and 6: no AP runs anything of ours yet, and there is one backend. The
         // records are those just numbered.
         unsafe { entry::install(&boot, records, leaf, start) };
+        let stub = park.map_or(0, |park| park.stub());
+        let engine = Engine::new(records, common.timings, Slots { slots, stub });
+        engine.adopt(numbered.boot);
         Ok(Self {
             records,
             numbered,
-            engine: Engine::new(records, common.timings),
+            engine,
             window,
             boot,
             apic,
@@ -144,7 +159,8 @@ impl X86 {
             context: common.context,
             spin_polls: common.timings.spin_polls,
             wake_vector: config.wake_vector,
-            bsp: apic.is_bsp().then_some(numbered.boot),
+            bsp,
+            park,
             control: AtomicU32::new(numbered.boot.get()),
         })
     }
@@ -193,11 +209,44 @@ impl X86 {
 
     /// Returns what can be done with `cpu`.
     pub fn caps(&self, cpu: CpuId) -> Caps {
-        let startable = self.record(cpu).is_some() && self.bsp != Some(cpu);
+        let exists = self.record(cpu).is_some();
+        let wake = match (self.takes_init(cpu), self.park) {
+            (true, Some(park)) if park.resting == Resting::Ipi => Some(WakeMethod::ParkIpi),
+            (true, _) => Some(WakeMethod::InitSipi),
+            (false, Some(_)) => Some(WakeMethod::ParkIpi),
+            (false, None) => None,
+        };
+        let stop = match self.park {
+            Some(_) if exists => Stop::Park,
+            _ => Stop::Never,
+        };
         Caps {
-            wake: startable.then_some(WakeMethod::InitSipi),
-            stop: Stop::Never,
+            wake: wake.filter(|_| exists),
+            stop,
         }
+    }
+
+    /// Whether `cpu` may be sent INIT: not the CPU that started the machine.
+    pub(crate) fn takes_init(&self, cpu: CpuId) -> bool {
+        cpu != self.numbered.boot && self.bsp != Some(cpu)
+    }
+
+    /// Sends INIT to a CPU that was kicked and never came, so that what it was given can be taken back.
+    ///
+    /// Returns at once; 10 ms later [`Platform::confirm`] says `Off`, and core's next operation with
+    /// this CPU finds it so.
+    ///
+    /// Context: control CPU, no operation running with `cpu`.
+    ///
+    /// # Errors
+    /// Nothing was sent:
+    /// * `Denied`: the CPU that started the machine, the caller itself, or a CPU that nobody kicked.
+    /// * `AlreadyOn`: it has come. `Busy`: the local APIC is. `NotPresent`: no such CPU.
+    pub fn cancel(&self, cpu: CpuId) -> Result<(), KickError> {
+        if !self.takes_init(cpu) || cpu == (self.this_cpu)() {
+            return Err(KickError::new(KickErrorKind::Denied));
+        }
+        self.engine.cancel(cpu, self.sender(), self.now())
     }
 
     /// Keeps the low page open until the answer is dropped, over kicks that come one after the other.
@@ -241,22 +290,43 @@ impl X86 {
 
     /// Rests the calling AP, after `ap_run` returned.
     ///
-    /// Context: the AP, on its own stack. [`Rest::Park`] stays on that stack: core keeps what
-    /// PREPARE made for a CPU that [`Platform::confirm`] calls running.
+    /// Context: the AP, on its own stack; it leaves the stack and all else for its slot. Without a park
+    /// region [`Rest::Park`] stays on that stack: core keeps what PREPARE made for a CPU that
+    /// [`Platform::confirm`] calls running.
     pub fn rest(&self, how: Rest) -> ! {
         disable_interrupts();
-        let record = self.record((self.this_cpu)());
-        if let (Rest::Park, Some(record)) = (how, record) {
-            self.sleep_ap(record);
-            entry::restart(record);
+        let cpu = (self.this_cpu)();
+        match (self.park, self.record(cpu)) {
+            (Some(park), Some(record)) => self.enter_park(park, cpu, record, how),
+            (None, Some(record)) if how == Rest::Park => {
+                self.sleep_ap(record);
+                entry::restart(record)
+            }
+            _ => entry::halt(),
         }
-        entry::halt()
+    }
+
+    fn enter_park(&self, park: Region, cpu: CpuId, record: &BootRecord, how: Rest) -> ! {
+        let wants_init = how == Rest::Off && park.resting == Resting::Hlt;
+        let manner = if wants_init && self.takes_init(cpu) {
+            Manner::Hlt
+        } else {
+            Manner::Ipi
+        };
+        record.manner.store(manner as u32, Ordering::Relaxed);
+        // The system's mode, enabled, every local vector masked.
+        self.apic.enter_cpu();
+        let class = (self.wake_vector >> 4) - 1;
+        // SAFETY: the slot has this CPU's number; interrupts are off and the APIC is as it must be;
+        // core needs nothing of a CPU that rests; promise 4 of `new`.
+        unsafe { park.enter(cpu.index(), class, manner) }
     }
 
     pub(crate) fn sender(&self) -> Sender<'_> {
         Sender {
             apic: self.apic,
             page: self.window.number(),
+            vector: self.wake_vector,
         }
     }
 }
@@ -286,6 +356,20 @@ unsafe fn own_apic(
     unsafe { APIC.regs.map(page.cast()) };
     APIC.adopt();
     Ok(&APIC)
+}
+
+/// What the park region's pages say of this machine. Context: boot CPU.
+fn park_spec(boot: &Snapshot, leaf: IdLeaf, vector: u8, bsp: Option<u32>) -> Spec {
+    let is_x2apic = APIC.regs.apic_base() & EXTD != 0;
+    Spec {
+        kernel: entry::kernel(boot),
+        apic: APIC.regs.physical(),
+        apic_mode: if is_x2apic { 2 } else { 1 },
+        leaf: u64::from(leaf as u32),
+        vector,
+        bsp,
+        levels: entry::levels(boot),
+    }
 }
 
 impl fmt::Debug for X86 {

@@ -8,6 +8,8 @@ use cpuhp_core::{CpuId, HwId};
 
 use crate::acpi::TableError;
 use crate::apic::LocalApic;
+use crate::park::pages::SLOTS;
+use crate::park::slot::SLOT_LEN;
 use crate::record::BootRecord;
 
 /// Which logical number a CPU gets.
@@ -114,6 +116,38 @@ pub struct LowPage {
     pub close: fn(phys: u32),
 }
 
+/// Reserved memory where CPUs rest that are off; see the crate's documentation.
+#[derive(Clone, Copy, Debug)]
+pub struct ParkRegion {
+    /// Its physical address: below 4 GiB, a multiple of 4096.
+    pub phys: u64,
+    /// Its bytes, at least [`Self::len_for`] the CPUs of the machine.
+    pub len: usize,
+    /// How they rest.
+    pub resting: Resting,
+}
+
+impl ParkRegion {
+    /// Returns how many bytes the region of `cpus` CPUs needs.
+    ///
+    /// ```
+    /// assert_eq!(cpuhp_x86::ParkRegion::len_for(8), (11 + 8 + 1) * 4096);
+    /// ```
+    pub const fn len_for(cpus: usize) -> usize {
+        SLOTS + (cpus + 1) * SLOT_LEN
+    }
+}
+
+/// How a CPU that is off rests.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Resting {
+    /// Asleep until the wake interrupt finds it released: it needs no low page to come back.
+    #[default]
+    Ipi,
+    /// Halted until INIT and SIPI. The hardware's bootstrap processor rests as [`Self::Ipi`].
+    Hlt,
+}
+
 /// The part of the configuration that is the same for every architecture.
 #[derive(Clone, Copy, Debug)]
 pub struct Common {
@@ -177,6 +211,8 @@ pub struct Config<'m> {
     pub wake_vector: u8,
     /// The kernel's own APIC driver. `None`: ours.
     pub apic: Option<&'static dyn LocalApic>,
+    /// Memory where CPUs rest that are off. `None`: none can be stopped.
+    pub park: Option<ParkRegion>,
 }
 
 impl fmt::Debug for Config<'_> {
@@ -185,6 +221,7 @@ impl fmt::Debug for Config<'_> {
             .field("common", &self.common)
             .field("low_page", &self.low_page)
             .field("wake_vector", &self.wake_vector)
+            .field("park", &self.park)
             .finish_non_exhaustive()
     }
 }
@@ -204,6 +241,9 @@ pub struct Caps {
 pub enum WakeMethod {
     /// INIT and SIPI, through the low page; any number of CPUs at once.
     InitSipi,
+    /// A release from its slot of the park region, and the wake interrupt. The only way for the
+    /// hardware's bootstrap processor; INIT and SIPI start any other CPU that is not in its slot.
+    ParkIpi,
 }
 
 /// Whether a CPU can be stopped.
@@ -212,6 +252,8 @@ pub enum WakeMethod {
 pub enum Stop {
     /// It cannot: there is no memory of its own where it could rest.
     Never,
+    /// It rests in its slot of the park region.
+    Park,
 }
 
 /// Why no backend was made. Nothing was sent to any CPU.
@@ -233,10 +275,13 @@ pub enum SetupError {
     Unmapped(u64),
     /// The low page is not below 1 MiB, not aligned, or 0.
     LowPage(u32),
-    /// The boot CPU's page table is where a 32-bit CPU cannot load it from.
+    /// The boot CPU's page table, the park region or the local APIC lies beyond 4 GiB: a CPU in 32-bit
+    /// mode cannot load the one, and the region's page tables do not map the others.
     Above4G(u64),
     /// The wake vector is an exception's, or the spurious interrupt's.
     WakeNumber(u32),
+    /// The park region at this address is not aligned, or too short.
+    Park(u64),
     /// Some CPU can be started by no method.
     NoWakeMethod,
     /// Firmware answered with this.
@@ -252,8 +297,9 @@ impl fmt::Display for SetupError {
             Self::BootCpuNotListed(id) => write!(f, "the boot cpu, {id}, is not in the madt"),
             Self::Unmapped(phys) => write!(f, "physical address {phys:#x} is not mapped"),
             Self::LowPage(phys) => write!(f, "{phys:#x} is no page below 1 MiB"),
-            Self::Above4G(phys) => write!(f, "page table at {phys:#x} is not below 4 GiB"),
+            Self::Above4G(phys) => write!(f, "{phys:#x} is not below 4 GiB"),
             Self::WakeNumber(vector) => write!(f, "{vector:#x} cannot be the wake vector"),
+            Self::Park(phys) => write!(f, "no park region at {phys:#x}: not aligned, or too short"),
             Self::NoWakeMethod => f.write_str("no way to start a cpu: no low page"),
             Self::Firmware(code) => write!(f, "firmware answered {code}"),
         }

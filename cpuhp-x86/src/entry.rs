@@ -16,6 +16,7 @@
 )]
 
 mod state;
+mod trampoline;
 
 use core::arch::{asm, naked_asm};
 use core::cell::UnsafeCell;
@@ -25,33 +26,19 @@ use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 use cpuhp_core::CpuId;
 
 use crate::apic::LocalApic;
-use crate::apic::registers::{MSR_EFER, MSR_GS_BASE};
-use crate::low_page::{IMAGE_LEN, Image};
+use crate::apic::registers::MSR_GS_BASE;
+use crate::park::code::Kernel;
+use crate::park::pages::Levels;
+use crate::park::slot::ParkSlot;
 use crate::record::BootRecord;
 use crate::topology::IdLeaf;
 
 pub(crate) use state::{Snapshot, cpuid, set_base, this_cpu};
-
-/// Offsets in the trampoline page, shared by assembly and [`image`].
-mod slot {
-    pub(super) const GDT: usize = 0x100;
-    pub(super) const GDTR: usize = 0x120;
-    pub(super) const TO_32: usize = 0x128;
-    pub(super) const TO_64: usize = 0x130;
-    pub(super) const CR4: usize = 0x138;
-    pub(super) const CR3: usize = 0x13c;
-    pub(super) const EFER: usize = 0x140;
-    pub(super) const CR0: usize = 0x144;
-    pub(super) const ENTRY: usize = 0x148;
-    pub(super) const END: usize = 0x150;
-}
-
-const _: () = assert!(slot::END == IMAGE_LEN);
-
-/// CR0: protected mode and the always-set ET. Written whole: after INIT the caches are off in CR0.
-const CR0_PE_ET: u32 = 0x11;
+pub(crate) use trampoline::image;
 
 const CR0_KEEP: u64 = !(1 << 29 | 1 << 30); // not NW, CD
+/// Bits of a start value that hold the epoch; the rest is the address of a record.
+const EPOCH_BITS: u32 = 0x7f;
 const CR4_PAE: u64 = 1 << 5;
 const CR4_LA57: u64 = 1 << 12;
 const CR4_PCIDE: u64 = 1 << 17;
@@ -92,6 +79,8 @@ static SHARED: Shared = Shared {
 pub(crate) struct Start {
     pub(crate) apic: &'static dyn LocalApic,
     pub(crate) ap_main: fn(CpuId) -> !,
+    /// The slots of the park region, by CPU number; none without one.
+    pub(crate) slots: &'static [ParkSlot],
 }
 
 struct Next(UnsafeCell<Option<Start>>);
@@ -126,110 +115,41 @@ pub(crate) unsafe fn install(
     unsafe { *SHARED.next.0.get() = Some(start) };
 }
 
-/// Makes the trampoline for the page at `page`: the code, and the slots filled in.
-///
-/// The page table's address is cut to 32 bits: the caller has checked it.
-pub(crate) fn image(boot: &Snapshot, page: u32) -> Image {
-    let code = (trampoline as *const ()).cast::<Image>();
-    // SAFETY: the function's body is exactly that long: its last directive says `.org`.
-    let mut image = unsafe { code.read_unaligned() };
-    let mut put = |at: usize, bytes: &[u8]| {
-        if let Some(to) = image.get_mut(at..at + bytes.len()) {
-            to.copy_from_slice(bytes);
-        }
-    };
-    let low = |value: u64| ((value & 0xffff_ffff) as u32).to_le_bytes();
-    put(slot::CR4, &low(boot.cr4 & CR4_LA57 | CR4_PAE));
-    put(slot::CR3, &low(boot.cr3));
-    put(slot::EFER, &low(boot.efer & EFER_KEEP));
-    put(slot::CR0, &low(boot.cr0 & CR0_KEEP));
-    let entry = ap_entry64 as *const () as u64;
-    put(slot::ENTRY, &entry.to_le_bytes());
-    // These three hold offsets from the start of the page.
-    for at in [slot::GDTR + 2, slot::TO_32, slot::TO_64] {
-        if let Some(word) = image.get_mut(at..).and_then(|rest| rest.first_chunk_mut()) {
-            *word = u32::from_le_bytes(*word).wrapping_add(page).to_le_bytes();
-        }
+/// What a CPU loads that leaves the park region.
+pub(crate) fn kernel(boot: &Snapshot) -> Kernel {
+    Kernel {
+        cr0: boot.cr0 & CR0_KEEP,
+        cr3: boot.cr3,
+        efer: boot.efer & EFER_KEEP,
+        entry: ap_entry64 as *const () as u64,
     }
-    image
 }
 
-/// Real mode to 64-bit, through protected mode as the documentation has it. Never executed in
-/// place: [`image`] reads its bytes.
-///
-/// EBX holds the page's linear address from the third instruction on. The descriptors have their
-/// Accessed bit set, or loading a segment would write to the page. The far pointers and the GDT's
-/// base are offsets here and addresses in the image.
-#[unsafe(naked)]
-extern "C" fn trampoline() {
-    naked_asm!(
-        "2: .code16",
-        "cli",
-        "cld",
-        "xorl %ebx, %ebx",
-        "movw %cs, %bx",
-        "movw %bx, %ds",
-        "shll $4, %ebx",
-        "lgdtl {gdtr}",
-        "movl ${pe_et}, %eax",
-        "movl %eax, %cr0",
-        "ljmpl *{to_32}",
-        "3: .code32",
-        "movw $0x10, %ax",
-        "movw %ax, %ds",
-        "movl {cr4}(%ebx), %eax",
-        "movl %eax, %cr4",
-        "movl {cr3}(%ebx), %eax",
-        "movl %eax, %cr3",
-        "movl ${msr_efer}, %ecx",
-        "movl {efer}(%ebx), %eax",
-        "xorl %edx, %edx",
-        "wrmsr",
-        "movl {cr0}(%ebx), %eax",
-        "movl %eax, %cr0",
-        "ljmpl *{to_64}(%ebx)",
-        "4: .code64",
-        "movl %ebx, %ebx", // the upper half is undefined after the change of mode
-        "jmpq *{entry}(%rbx)",
-        ".org 2b + {gdt}",
-        ".quad 0, 0x00af9b000000ffff, 0x00cf93000000ffff, 0x00cf9b000000ffff",
-        ".org 2b + {gdtr}",
-        ".word 31",
-        ".long {gdt}",
-        ".org 2b + {to_32}",
-        ".long 3b - 2b",
-        ".word 0x18",
-        ".org 2b + {to_64}",
-        ".long 4b - 2b",
-        ".word 0x08",
-        ".org 2b + {end}",
-        pe_et = const CR0_PE_ET,
-        msr_efer = const MSR_EFER,
-        gdt = const slot::GDT,
-        gdtr = const slot::GDTR,
-        to_32 = const slot::TO_32,
-        to_64 = const slot::TO_64,
-        cr4 = const slot::CR4,
-        cr3 = const slot::CR3,
-        efer = const slot::EFER,
-        cr0 = const slot::CR0,
-        entry = const slot::ENTRY,
-        end = const slot::END,
-        options(att_syntax),
-    )
+/// How deep the boot CPU's page tables are.
+pub(crate) const fn levels(boot: &Snapshot) -> Levels {
+    if boot.cr4 & CR4_LA57 == 0 {
+        Levels::Four
+    } else {
+        Levels::Five
+    }
 }
 
 /// 64-bit entry of every AP: id, record, CR4, page tables, GDT, IDT, stack, segments, per-CPU base,
 /// then Rust. Needs nothing but these tables: no stack, any CR3 that maps this code and the tables.
 ///
-/// The kernel's IDT comes before anything slow: an NMI until then is fatal. GS base comes after the
-/// segments, because loading GS may clear it.
+/// The kernel's IDT comes before anything slow: an NMI until then is fatal, or met by the handler of
+/// the park region. GS base comes after the segments, because loading GS may clear it.
+///
+/// RDI is 0, or the start value that came through a park slot. A stale one halts here.
 #[unsafe(naked)]
 extern "C" fn ap_entry64() {
     naked_asm!(
         "cli",
         "cld",
         "lea rsi, [rip + {shared}]",
+        "lgdt [rsi + {gdt} + 6]",
+        "lidt [rsi + {idt} + 6]",
+        "mov r8, rdi",
         "mov eax, [rsi + {leaf}]",
         "mov ebp, eax",
         "xor ecx, ecx",
@@ -254,6 +174,17 @@ extern "C" fn ap_entry64() {
         "je 9f",
         "cmp qword ptr [rdi + {stack_top}], 0",
         "je 9f",
+        "test r8, r8", // a start value: of this record, and of its last kick?
+        "jz 7f",
+        "mov rax, r8",
+        "and rax, {epoch_clear}",
+        "cmp rax, rdi",
+        "jne 9f",
+        "mov eax, r8d",
+        "xor eax, [rdi + {epoch}]",
+        "test eax, {epoch_bits}",
+        "jnz 9f",
+        "7:",
         "mov rax, [rsi + {cr4}]",
         "mov cr4, rax",
         "mov rax, [rdi + {root}]",
@@ -261,8 +192,6 @@ extern "C" fn ap_entry64() {
         "jz 5f",
         "mov cr3, rax",
         "5:",
-        "lgdt [rsi + {gdt} + 6]",
-        "lidt [rsi + {idt} + 6]",
         "mov rsp, [rdi + {stack_top}]",
         "mov eax, [rsi + {ss}]",
         "mov ds, eax",
@@ -284,6 +213,7 @@ extern "C" fn ap_entry64() {
         "mov ecx, {msr_gs_base}",
         "wrmsr",
         "xor ebp, ebp",
+        "mov rsi, r8",
         "call {ap_start}",
         "9:",
         "cli",
@@ -301,6 +231,9 @@ extern "C" fn ap_entry64() {
         hw_id = const offset_of!(BootRecord, hw_id),
         engine = const offset_of!(BootRecord, engine),
         stack_top = const offset_of!(BootRecord, stack_top),
+        epoch = const offset_of!(BootRecord, epoch),
+        epoch_bits = const EPOCH_BITS,
+        epoch_clear = const !(EPOCH_BITS as i64),
         root = const offset_of!(BootRecord, root),
         percpu = const offset_of!(BootRecord, percpu),
         record_len = const size_of::<BootRecord>(),
@@ -310,14 +243,25 @@ extern "C" fn ap_entry64() {
 }
 
 /// First Rust of an AP: it has its stack and its per-CPU base; interrupts are off.
-extern "sysv64" fn ap_start(record: &'static BootRecord) -> ! {
-    // Release: whoever sees the mark sees a CPU that needs no further signal.
-    record.arrived.store(1, Ordering::Release);
+extern "sysv64" fn ap_start(record: &'static BootRecord, value: u64) -> ! {
     // SAFETY: `install` wrote it before the kick that started this CPU, and nobody writes it again.
     let start = unsafe { *SHARED.next.0.get() };
+    let cpu = record.cpu.load(Ordering::Relaxed);
+    let slot = start.and_then(|start| start.slots.get(cpu as usize));
+    if let Some(slot) = slot {
+        slot.leave();
+    }
+    let epoch = match value {
+        // Searched by its id: it is the start that the record says.
+        0 => record.epoch.load(Ordering::Relaxed),
+        value => (value & 0xffff_ffff) as u32,
+    };
+    record.started.store(epoch & EPOCH_BITS, Ordering::Relaxed);
+    // Release: whoever sees the mark sees a CPU that needs no further signal, and has left its slot.
+    record.arrived.store(1, Ordering::Release);
     if let Some(start) = start {
         start.apic.enter_cpu();
-        (start.ap_main)(CpuId::new(record.cpu.load(Ordering::Relaxed)));
+        (start.ap_main)(CpuId::new(cpu));
     }
     halt()
 }
@@ -333,7 +277,7 @@ pub(crate) fn restart(record: &'static BootRecord) -> ! {
     // again. `noreturn`: nothing after this line runs.
     unsafe {
         asm!("mov rsp, {stack}", "xor ebp, ebp", "call {start}", "ud2",
-            stack = in(reg) stack_top, start = sym ap_start, in("rdi") record,
+            stack = in(reg) stack_top, start = sym ap_start, in("rdi") record, in("rsi") 0_u64,
             options(noreturn));
     }
 }
@@ -343,37 +287,5 @@ pub(crate) fn halt() -> ! {
     loop {
         // SAFETY: with interrupts off nothing runs on this CPU again but an NMI or an INIT.
         unsafe { asm!("cli", "hlt", options(nomem, nostack)) };
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn image_is_addressed_by_its_page() {
-        let boot = Snapshot {
-            cr3: 0x1234_5000,
-            cr0: 0xe001_0033,
-            cr4: 0x0002_10b0,
-            efer: 0xd01,
-            gdt: [0; 2],
-            idt: [0; 2],
-            cs: 8,
-            ss: 16,
-        };
-        let image = image(&boot, 0x9000);
-        let word = |at: usize| u32::from_le_bytes(image[at..at + 4].try_into().unwrap());
-        assert_eq!(image[0], 0xfa, "the page begins with `cli`");
-        assert_eq!(word(slot::GDTR + 2), 0x9000 + 0x100);
-        assert_eq!(word(slot::TO_32) & !0xff, 0x9000);
-        assert_eq!(image[slot::TO_32 + 4], 0x18);
-        assert_eq!(word(slot::TO_64) & !0xff, 0x9000);
-        assert_eq!(word(slot::CR3), 0x1234_5000);
-        assert_eq!(word(slot::CR4), 0x1020, "PAE and LA57 only");
-        assert_eq!(word(slot::CR0), 0x8001_0033, "caches on");
-        assert_eq!(word(slot::EFER), 0x901, "LMA is the CPU's own");
-        let entry = u64::from_le_bytes(image[slot::ENTRY..slot::END].try_into().unwrap());
-        assert_eq!(entry, ap_entry64 as *const () as u64);
     }
 }

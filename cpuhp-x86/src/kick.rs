@@ -1,4 +1,5 @@
-//! The kick engine: INIT, a delay, SIPI, and SIPI again, for any number of CPUs at once.
+//! The kick engine: INIT, a delay, SIPI, and SIPI again, for any number of CPUs at once; and the
+//! release of CPUs that rest in their slot.
 //!
 //! A kick sends INIT and returns. What is due later is sent by [`Engine::service`], which every
 //! place that has time runs for *all* CPUs: so in a batch all INITs go out first, and one delay
@@ -8,9 +9,16 @@
 //! ```text
 //! IDLE -> CLAIMED -> INIT -> CLAIMED -> SIPI 1 -> CLAIMED -> SIPI 2 ...     kick, service
 //!   ^        |          any of INIT, CLAIMED, SIPI n -> RUNNING             done(Arrived)
-//!   |        +-> IDLE   the INIT could not be sent                          kick
-//!   +------------------ any of INIT, CLAIMED, SIPI n, RUNNING               done(Lost)
+//!   |        +-> as it was: the INIT could not be sent                      kick
+//!   +------------------ any of INIT, CLAIMED, SIPI n, RUNNING, RESET        done(Lost)
+//! any of INIT, SIPI n, RELEASED -> RESET     INIT to a CPU that never came  cancel
+//!
+//! IDLE, RUNNING -> CLAIMED -> RELEASED -> RUNNING     it rests in its slot  kick; done(Arrived)
+//! RUNNING -> WAKING -> RUNNING               it parks, or does so just now  wake; service
 //! ```
+//!
+//! A release is repeated as a wake interrupt only. WAKING is for a CPU that core parked and wants
+//! again: it may be on its way into the slot still, so the release waits for it in `service`.
 //!
 //! CLAIMED means that one control CPU is writing to its APIC for this CPU. SIPI is repeated only
 //! while the CPU has not arrived, and for one second at most; after that the CPU stays as it is,
@@ -27,17 +35,26 @@ use crate::apic::{Ipi, IpiError, LocalApic};
 use crate::config::Timings;
 use crate::record::BootRecord;
 
+mod release;
+
+pub(crate) use release::Slots;
+
 const IDLE: u32 = 0;
 const CLAIMED: u32 = 1;
 const INIT: u32 = 2;
 const SIPI: u32 = 3;
 const RUNNING: u32 = 4;
+const RELEASED: u32 = 5;
+const WAKING: u32 = 6;
+const RESET: u32 = 7;
 const TAG: u32 = 0xff;
 /// One SIPI in the word: the count is kept above the tag.
 const ONE: u32 = 0x100;
 
 /// How long SIPI is repeated after the INIT.
 const REPEAT_NS: u64 = 1_000_000_000;
+/// How long a CPU may take to obey an INIT.
+const SETTLE_NS: u64 = 10_000_000;
 /// Most signals one `service` sends, so that it stays short with hundreds of CPUs due at once.
 const MOST_SENDS: u32 = 16;
 
@@ -47,6 +64,8 @@ pub(crate) struct Sender<'a> {
     pub(crate) apic: &'a dyn LocalApic,
     /// Page number of the trampoline.
     pub(crate) page: u8,
+    /// Vector of the wake interrupt.
+    pub(crate) vector: u8,
 }
 
 /// The engine: the records' words and one hint when to look at them again.
@@ -54,6 +73,7 @@ pub(crate) struct Sender<'a> {
 pub(crate) struct Engine {
     records: &'static [BootRecord],
     timings: Timings,
+    pub(crate) slots: Slots,
     /// No signal is due before this time. Lowered by kicks, recomputed by `service`; a value too
     /// low costs one scan.
     next_due: AtomicU64,
@@ -63,10 +83,15 @@ pub(crate) struct Engine {
 
 impl Engine {
     /// Serves the CPUs of `records`, which are listed.
-    pub(crate) const fn new(records: &'static [BootRecord], timings: Timings) -> Self {
+    pub(crate) const fn new(
+        records: &'static [BootRecord],
+        timings: Timings,
+        slots: Slots,
+    ) -> Self {
         Self {
             records,
             timings,
+            slots,
             next_due: AtomicU64::new(u64::MAX),
             cursor: AtomicU32::new(0),
         }
@@ -75,6 +100,11 @@ impl Engine {
     /// When `service` has something to send, at the earliest.
     pub(crate) fn next_due(&self) -> u64 {
         self.next_due.load(Ordering::Relaxed)
+    }
+
+    /// Makes whoever sleeps until [`Self::next_due`] wake up at `time`, at the latest.
+    pub(crate) fn look_again(&self, time: u64) {
+        self.next_due.fetch_min(time, Ordering::Relaxed);
     }
 
     /// Sends INIT to `cpu` and notes the time; the SIPIs follow from [`Self::service`].
@@ -88,40 +118,40 @@ impl Engine {
         sender: Sender<'_>,
         now: u64,
     ) -> Result<(), KickError> {
-        let record = self.records.get(cpu.index());
-        let record = record.ok_or(KickError::new(KickErrorKind::NotPresent))?;
-        if record.stack_top.load(Ordering::Relaxed) == 0 {
-            return Err(KickError::new(KickErrorKind::BadAddress));
-        }
-        // Acquire: whoever moved the word to IDLE has finished with the record.
-        let claimed =
-            record
-                .engine
-                .compare_exchange(IDLE, CLAIMED, Ordering::Acquire, Ordering::Acquire);
-        match claimed {
-            Ok(_) => {}
-            Err(RUNNING) => return Err(KickError::new(KickErrorKind::AlreadyOn)),
-            Err(_) => return Err(KickError::new(KickErrorKind::Busy)),
-        }
-        record.epoch.store(u32::from(epoch), Ordering::Relaxed);
-        record.esr.store(0, Ordering::Relaxed);
-        record.forget();
-        record.kicked_at.store(now, Ordering::Relaxed);
-        record.sent_at.store(now, Ordering::Relaxed);
+        let (record, was) = self.claim(cpu)?;
+        begin(record, epoch, now);
         let id = record.hw_id.load(Ordering::Relaxed);
         if let Err(error) = sender.apic.send(id, Ipi::Init) {
-            record.engine.store(IDLE, Ordering::Release);
-            return Err(match error {
-                IpiError::Busy => KickError::new(KickErrorKind::Busy),
-                IpiError::Unreachable => {
-                    KickError::with_code(KickErrorKind::NotSupported, i64::from(id))
-                }
-            });
+            record.engine.store(was, Ordering::Release);
+            return Err(refused(error, id));
         }
         record.engine.store(INIT, Ordering::Release);
         let due = now.saturating_add(ns(self.timings.init_us));
         self.next_due.fetch_min(due, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// Claims the word of a CPU that is off: never started, lost, or at rest in its slot.
+    fn claim(&self, cpu: CpuId) -> Result<(&'static BootRecord, u32), KickError> {
+        let record = self.records.get(cpu.index());
+        let record = record.ok_or(KickError::new(KickErrorKind::NotPresent))?;
+        if record.stack_top.load(Ordering::Relaxed) == 0 {
+            return Err(KickError::new(KickErrorKind::BadAddress));
+        }
+        let rests = self.slots.rests(cpu, record).is_some();
+        let was = if rests { RUNNING } else { IDLE };
+        // Acquire: whoever moved the word before has finished with the record.
+        let claim = |word| {
+            let order = (Ordering::Acquire, Ordering::Acquire);
+            record
+                .engine
+                .compare_exchange(word, CLAIMED, order.0, order.1)
+        };
+        match claim(was).or_else(|_| claim(IDLE)) {
+            Ok(was) => Ok((record, was)),
+            Err(RUNNING) => Err(KickError::new(KickErrorKind::AlreadyOn)),
+            Err(_) => Err(KickError::new(KickErrorKind::Busy)),
+        }
     }
 
     /// Sends every SIPI that is due, up to a bound; what remains is due at once.
@@ -149,7 +179,7 @@ impl Engine {
                     .store(record.cpu.load(Ordering::Relaxed), Ordering::Relaxed);
                 earliest = 0;
                 break;
-            } else if Self::repeat(record, sender, time) {
+            } else if self.repeat(record, sender, time) {
                 sends += 1;
                 earliest = earliest.min(self.due(record).unwrap_or(u64::MAX));
             }
@@ -164,19 +194,24 @@ impl Engine {
         let gap = match word & TAG {
             INIT => self.timings.init_us,
             SIPI if word < SIPI + 2 * ONE => self.timings.sipi_us,
-            SIPI => self.timings.resend_us.max(1),
+            SIPI | RELEASED => self.timings.resend_us.max(1),
+            WAKING => return Some(0),
             _ => return None,
         };
         let sent = record.sent_at.load(Ordering::Relaxed);
         let due = sent.saturating_add(ns(gap));
         let last = record.kicked_at.load(Ordering::Relaxed);
-        let over = word & TAG == SIPI && due > last.saturating_add(REPEAT_NS);
+        let over = word & TAG != INIT && due > last.saturating_add(REPEAT_NS);
         (!over && !record.has_arrived()).then_some(due)
     }
 
-    /// Sends one SIPI. False if another control CPU does it just now.
-    fn repeat(record: &BootRecord, sender: Sender<'_>, now: u64) -> bool {
+    /// Sends one signal. False if there was nothing to send: another control CPU does it just now.
+    fn repeat(&self, record: &BootRecord, sender: Sender<'_>, now: u64) -> bool {
         let word = record.engine.load(Ordering::Acquire);
+        if matches!(word & TAG, RELEASED | WAKING) {
+            self.repeat_release(record, sender, now);
+            return true;
+        }
         if !matches!(word & TAG, INIT | SIPI) {
             return false;
         }
@@ -225,16 +260,42 @@ impl Engine {
                 // Arrival of a CPU that was never kicked changes nothing.
                 (word & TAG != IDLE && word != next).then_some(next)
             });
-        match moved {
-            Ok(word) if word & TAG != RUNNING => Done::Ended,
-            _ => Done::Nothing,
+        let Ok(word) = moved else {
+            return Done::Nothing;
+        };
+        if word & TAG == RESET {
+            // It may have come in the instant before: that is over, and its rest with it.
+            record.forget();
+        }
+        match word & TAG {
+            RUNNING | WAKING => Done::Nothing,
+            RELEASED => Done::Released,
+            RESET if word & !TAG != 0 => Done::Released,
+            _ => Done::Ended,
         }
     }
 
     /// Whether `cpu` was kicked and not confirmed lost since.
+    #[cfg(test)]
     pub(crate) fn is_kicked(&self, cpu: CpuId) -> bool {
         let record = self.records.get(cpu.index());
         record.is_some_and(|record| record.engine.load(Ordering::Acquire) & TAG != IDLE)
+    }
+}
+
+/// Notes the start of a kick. Context: whoever claimed the word.
+fn begin(record: &BootRecord, epoch: u16, now: u64) {
+    record.epoch.store(u32::from(epoch), Ordering::Relaxed);
+    record.esr.store(0, Ordering::Relaxed);
+    record.forget();
+    record.kicked_at.store(now, Ordering::Relaxed);
+    record.sent_at.store(now, Ordering::Relaxed);
+}
+
+fn refused(error: IpiError, id: u32) -> KickError {
+    match error {
+        IpiError::Busy => KickError::new(KickErrorKind::Busy),
+        IpiError::Unreachable => KickError::with_code(KickErrorKind::NotSupported, i64::from(id)),
     }
 }
 
@@ -243,6 +304,8 @@ impl Engine {
 pub(crate) enum Done {
     /// It did; what the kick held may be given back.
     Ended,
+    /// It did, and held nothing: a release needs no low page.
+    Released,
     /// There was none.
     Nothing,
 }

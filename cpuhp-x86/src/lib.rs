@@ -19,8 +19,17 @@
 //! 7. While it waits for its release it polls a few times, then sleeps so that nothing but the wake
 //!    interrupt wakes it; the kernel's handler for that calls `X86::on_wake`, then `X86::eoi`.
 //!
-//! A CPU cannot be stopped yet: `Platform::can_off` is false, and `Platform::confirm` says
-//! `Running` of every CPU that was kicked, because no x86 register says otherwise.
+//! From a running AP to one that is off, and back. No x86 register says that a CPU is off, so the
+//! proof is a word that the CPU writes when it stands on memory of its own:
+//!
+//! 8. With a [`ParkRegion`], `X86::rest` brings the CPU into its slot there: own page tables, own
+//!    descriptor tables, own stack, everything masked but the wake interrupt. The last store says so.
+//! 9. `Platform::confirm` reads that word: `Parked`, or `Off` where only INIT starts the CPU again.
+//!    Of any other CPU that was kicked it says `Running`; `X86::cancel` resets one that never came.
+//! 10. The next kick releases the slot, and the CPU goes on at 6. The boot CPU can go this way too;
+//!     it is never sent INIT, which would reset the machine.
+//!
+//! Without a region `Platform::can_off` is false, and nothing goes off.
 //!
 //! Everything but the parts with assembly or registers builds and is tested on any host.
 #![no_std]
@@ -46,6 +55,7 @@ mod entry;
 mod kick;
 mod low_page;
 pub mod madt;
+mod park;
 #[cfg(target_arch = "x86_64")]
 mod platform;
 mod record;
@@ -53,8 +63,8 @@ mod topology;
 
 pub use apic::{Ipi, IpiError, LocalApic};
 pub use config::{
-    Caps, Common, Config, LowPage, Mapping, Numbering, SetupError, Stop, Timeouts, Timings,
-    WakeMethod,
+    Caps, Common, Config, LowPage, Mapping, Numbering, ParkRegion, Resting, SetupError, Stop,
+    Timeouts, Timings, WakeMethod,
 };
 pub use record::{Boot, BootRecord};
 

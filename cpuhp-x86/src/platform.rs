@@ -12,9 +12,13 @@ use crate::apic::registers::{
     disable_interrupts, enable_interrupts, interrupts_enabled, set_priority, sleep,
 };
 use crate::backend::X86;
+use crate::config::Resting;
 use crate::entry;
 use crate::kick::Done;
 use crate::record::{BootRecord, Poke};
+
+/// How long the control CPU sleeps at most while it waits for a CPU to come to rest.
+const LOOK_AGAIN_NS: u64 = 20_000;
 
 impl X86 {
     /// Sleeps until a poke. Context: AP, interrupts off before and after.
@@ -94,13 +98,15 @@ impl Platform for X86 {
         (self.this_cpu)()
     }
 
-    /// Sends INIT; the SIPIs follow from the engine. Waits for nothing but a busy ICR, about 1 ms.
+    /// Releases a CPU that rests in its slot; sends INIT to any other that is off, and the SIPIs follow
+    /// from the engine. Waits for nothing but a busy ICR, about 1 ms.
     ///
     /// # Errors
     /// Nothing was sent and the CPU is as it was:
     /// * `NotPresent`: no such CPU.
-    /// * `Denied`: the hardware's bootstrap processor, which INIT would reset, or the caller itself.
-    /// * `BadAddress`: no stack was given, a per-CPU base where the record has to be it, or the low
+    /// * `Denied`: the CPU that started the machine, which INIT would reset, is not in its slot; or it is
+    ///   the caller itself.
+    /// * `BadAddress`: its slot is spoilt, no stack was given, a per-CPU base where the record has to be it, or the low
     ///   page does not open.
     /// * `AlreadyOn`: it was kicked and has arrived. `Busy`: it was kicked and may still come, or the
     ///   local APIC stayed busy.
@@ -111,11 +117,19 @@ impl Platform for X86 {
     fn kick(&self, cpu: CpuId, epoch: u16) -> Result<(), KickError> {
         let record = self.record(cpu);
         let record = record.ok_or(KickError::new(KickErrorKind::NotPresent))?;
-        if self.bsp == Some(cpu) || cpu == (self.this_cpu)() {
+        if cpu == (self.this_cpu)() {
             return Err(KickError::new(KickErrorKind::Denied));
         }
         if self.base_is_record && record.percpu.load(Ordering::Relaxed) != 0 {
             return Err(KickError::new(KickErrorKind::BadAddress));
+        }
+        if self.engine.rests(cpu) == Some(Resting::Ipi) {
+            let released = self.engine.release(cpu, epoch, self.sender(), self.now());
+            self.service();
+            return released;
+        }
+        if !self.takes_init(cpu) {
+            return Err(KickError::new(KickErrorKind::Denied));
         }
         let page = self.window.phys();
         self.window.get(|| entry::image(&self.boot, page))?;
@@ -129,15 +143,24 @@ impl Platform for X86 {
 
     fn confirm(&self, cpu: CpuId) -> Confirm {
         self.service();
-        if cpu != self.numbered.boot && !self.engine.is_kicked(cpu) {
-            // It has never run anything of ours, or was confirmed lost.
-            return Confirm::Off;
+        let now = self.now();
+        let answer = self.engine.confirm(cpu, now);
+        if answer == Confirm::Running {
+            // A CPU that stands in its slot, or obeys an INIT, tells nobody: it has to be looked at.
+            self.engine.look_again(now.saturating_add(LOOK_AGAIN_NS));
         }
-        Confirm::Running
+        answer
     }
 
     fn present(&self, cpu: CpuId) -> bool {
         self.is_present(cpu)
+    }
+
+    /// Returns the epoch bits of the start value, or those of the record where a SIPI carried none. The
+    /// entry code has refused a value that does not belong to the last kick.
+    fn entry_hint(&self, cpu: CpuId) -> Option<u8> {
+        let started = self.record(cpu)?.started.load(Ordering::Relaxed);
+        u8::try_from(started).ok()
     }
 
     fn kick_done(&self, cpu: CpuId, how: KickOutcome) {
@@ -168,6 +191,14 @@ impl Platform for X86 {
         }
     }
 
+    fn unpark(&self, cpu: CpuId) {
+        if self.park.is_none() {
+            return self.poke(cpu);
+        }
+        self.engine.wake(cpu);
+        self.service();
+    }
+
     fn enter_atomic(&self) {
         disable_interrupts();
     }
@@ -176,8 +207,8 @@ impl Platform for X86 {
         enable_interrupts();
     }
 
-    fn can_off(&self, _cpu: CpuId) -> bool {
-        false
+    fn can_off(&self, cpu: CpuId) -> bool {
+        self.park.is_some() && self.record(cpu).is_some()
     }
 
     fn hw_id(&self, cpu: CpuId) -> HwId {

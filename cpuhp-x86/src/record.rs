@@ -66,6 +66,10 @@ pub struct BootRecord {
     wake: AtomicU32,
     polls: AtomicU32,
     polls_max: AtomicU32,
+    /// How the CPU rests in its slot, a `Manner`. Written before `parked`, which orders it.
+    pub(crate) manner: AtomicU32,
+    /// Epoch bits of the start that entered last. Written and read by the CPU itself.
+    pub(crate) started: AtomicU32,
 }
 
 /// Moves what follows to the next cache line.
@@ -108,6 +112,8 @@ impl BootRecord {
         wake: AtomicU32::new(0),
         polls: AtomicU32::new(0),
         polls_max: AtomicU32::new(0),
+        manner: AtomicU32::new(0),
+        started: AtomicU32::new(0),
     };
 
     /// Gives the CPU what it starts with: the `up` half of a PREPARE step.

@@ -92,7 +92,7 @@ impl Machine {
             records,
         };
         Self {
-            engine: Engine::new(records, timings),
+            engine: Engine::new(records, timings, Slots::NONE),
             records,
             bus: Bus(Mutex::new(line)),
         }
@@ -106,6 +106,7 @@ impl Machine {
         Sender {
             apic: &self.bus,
             page: PAGE,
+            vector: 0xf0,
         }
     }
 

@@ -135,7 +135,8 @@ impl<P: Platform> Platform for Forward<P> {
                 let waited = self.inner.now().saturating_sub(begin);
                 scene.waited.fetch_add(waited, Ordering::Relaxed);
             }
-            (Who::Ap(cpu), Some(_)) => {
+            (Who::Ap(cpu), Some(scene)) => {
+                scene.host.idle(cpu);
                 if let Some(log) = log(cpu) {
                     let polls = log.polls.fetch_add(1, Ordering::Relaxed) + 1;
                     log.most_polls.fetch_max(polls, Ordering::Relaxed);

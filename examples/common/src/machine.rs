@@ -15,7 +15,7 @@
 
 use core::fmt;
 
-use cpuhp_core::{CpuId, Cpuhp, KickError, Platform, StepResult};
+use cpuhp_core::{CpuId, Cpuhp, Entry, KickError, Platform, StepResult};
 
 use crate::forward::Forward;
 use crate::trace::Tracer;
@@ -64,11 +64,18 @@ pub trait Host: Sync {
     /// Takes back what [`Self::prepare`] gave. Context: control CPU, PREPARE.
     fn unprepare(&self, _cpu: CpuId) {}
 
-    /// Sets up the calling CPU's interrupts and timer. Context: STARTING, interrupts off.
-    fn start(&self, _cpu: CpuId) {}
+    /// Sets up the calling CPU's interrupts and timer, for the first time or again.
+    ///
+    /// Context: STARTING, interrupts off.
+    fn start(&self, _cpu: CpuId, _entry: Entry) {}
 
     /// Undoes [`Self::start`]. Context: STARTING, interrupts off.
     fn stop(&self, _cpu: CpuId) {}
+
+    /// May run other work of this kernel on `cpu`, which waits.
+    ///
+    /// Context: `cpu`, before each of its waits; interrupts as the core has them there.
+    fn idle(&self, _cpu: CpuId) {}
 }
 
 /// Why a machine cannot do what a scenario needs: one sentence.

@@ -84,6 +84,7 @@ fn run(ctx: &Ctx<'_>, step: u32, dir: Direction) -> StepResult {
         cpu: ctx.cpu(),
         step,
         dir,
+        entry: ctx.entry(),
     };
     run.whole()
 }
@@ -95,6 +96,8 @@ struct Run {
     cpu: CpuId,
     step: u32,
     dir: Direction,
+    /// Whether the CPU has been through this section before.
+    entry: cpuhp_core::Entry,
 }
 
 impl Run {
@@ -197,7 +200,7 @@ impl Run {
         match (self.step, self.dir) {
             (STACK, Direction::Up) => return host.prepare(self.cpu),
             (STACK, Direction::Down) => host.unprepare(self.cpu),
-            (TIMER, Direction::Up) => host.start(self.cpu),
+            (TIMER, Direction::Up) => host.start(self.cpu, self.entry),
             (TIMER, Direction::Down) => host.stop(self.cpu),
             (ACTIVE, Direction::Up) => {
                 self.log.online.store(host.now().max(1), Ordering::Relaxed);

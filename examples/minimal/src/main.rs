@@ -74,6 +74,7 @@ fn make_backend(start_info: u64) -> X86 {
         }),
         wake_vector: WAKE,
         apic: None,
+        park: None,
     };
     // SAFETY: 1 the records are used here only, and memory is mapped at its own address; 2 the
     // tables are the firmware's, the page is free; 3 `boot` has loaded all tables, and nothing else

@@ -139,7 +139,22 @@ pub(crate) fn load_tables(cpu: CpuId) {
     // A CPU that comes back without a new PREPARE finds its TSS busy: `ltr` would fault.
     gdt[3] &= !TSS_BUSY;
     load_gdt(gdt.as_ptr() as u64);
-    let base = area as u64;
+    load_base(area as u64);
+    load_idt();
+}
+
+/// Gives the boot CPU its area and the IDT, and leaves it on the GDT of `boot`: that is the one each
+/// AP enters on, so it has to stay as it is when the boot CPU is off.
+///
+/// Context: boot CPU, after [`prepare`], interrupts off, before the backend is made.
+pub(crate) fn load_first(cpu: CpuId) {
+    if let Some(area) = AREAS.get(cpu) {
+        load_base(area as u64);
+    }
+    load_idt();
+}
+
+fn load_base(base: u64) {
     let (low, high) = (base & 0xffff_ffff, base >> 32);
     // SAFETY: loading the data segments may clear the GS base, so it is written after them. The
     // area stays this CPU's per-CPU base for as long as it runs.
@@ -147,7 +162,6 @@ pub(crate) fn load_tables(cpu: CpuId) {
         asm!("wrmsr", in("ecx") 0xc000_0101_u32, in("rax") low, in("rdx") high,
             options(nostack, preserves_flags));
     }
-    load_idt();
 }
 
 fn load_gdt(base: u64) {

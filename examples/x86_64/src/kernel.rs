@@ -8,10 +8,10 @@ use core::fmt;
 
 use cpuhp_core::{BootSteps, CpuId, KickError, OpError};
 use cpuhp_example_common as common;
-use cpuhp_example_common::{ParamError, Params, Scene, SceneStore};
+use cpuhp_example_common::{ParamError, Params, Scenario, Scene, SceneStore};
 use cpuhp_x86::acpi::TableError;
 use cpuhp_x86::madt::{Entry, Madt};
-use cpuhp_x86::{BootRecord, Common, Config, SetupError, X86, acpi, clock};
+use cpuhp_x86::{BootRecord, Common, Config, ParkRegion, Resting, SetupError, X86, acpi, clock};
 use spin::Once;
 
 use crate::console::Ending;
@@ -62,7 +62,14 @@ impl fmt::Display for Cause {
 }
 
 /// The keys of the command line that only this machine has.
-const KEYS: &[&str] = &["init_delay_us", "spin_polls", "idle", "x2apic"];
+const KEYS: &[&str] = &[
+    "init_delay_us",
+    "spin_polls",
+    "idle",
+    "x2apic",
+    "rest",
+    "poison",
+];
 
 /// Starts everything and runs the scenario of the command line.
 pub(crate) fn run(start_info: usize) -> Result<Ending, Cause> {
@@ -70,7 +77,7 @@ pub(crate) fn run(start_info: usize) -> Result<Ending, Cause> {
     // Number 0 is the boot CPU by the backend's numbering.
     let boot_cpu = CpuId::new(0);
     cpu::prepare(boot_cpu);
-    cpu::load_tables(boot_cpu);
+    cpu::load_first(boot_cpu);
     let info = Info::read(start_info).ok_or(Cause::NoStartInfo)?;
     let params = Params::parse(info.command_line, KEYS).map_err(Cause::Param)?;
     let backend = make_backend(&info, &params)?;
@@ -114,12 +121,23 @@ fn make_backend(info: &Info, params: &Params) -> Result<&'static X86, Cause> {
     if let Some(polls) = number("spin_polls") {
         common.timings.spin_polls = polls;
     }
+    // Rounds of `boot` are starts of a machine: from INIT on.
+    let is_boot = params.scenario == Scenario::Boot;
+    let resting = match params.get("rest") {
+        Some("hlt") => Resting::Hlt,
+        None if is_boot => Resting::Hlt,
+        _ => Resting::Ipi,
+    };
     let config = Config {
         common,
         madt,
         low_page: Some(memory::low_page(info.low_page().ok_or(Cause::NoLowPage)?)),
         wake_vector: cpu::WAKE,
         apic: None,
+        park: Some(ParkRegion {
+            resting,
+            ..memory::park_region()
+        }),
     };
     // SAFETY: 1 the records are given to nobody else, and `boot` maps 4 GiB at their own addresses,
     // devices uncached; 2 the tables are this machine's, and the low page is free RAM; 3 this is the

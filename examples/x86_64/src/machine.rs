@@ -4,7 +4,7 @@ use core::fmt;
 use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 use cpuhp_core::{
-    BootSteps, CpuId, Cpuhp, DynSlot, KickError, KickOutcome, LockWord, MaskStore, MaskWord,
+    BootSteps, CpuId, Cpuhp, DynSlot, Entry, KickError, KickOutcome, LockWord, MaskStore, MaskWord,
     Platform, Record, StepError, StepResult, Storage, Table, Tag, words,
 };
 use cpuhp_example_common as common;
@@ -211,7 +211,7 @@ impl Host for Kernel {
     }
 
     fn prepare(&self, cpu: CpuId) -> StepResult {
-        if cpu == self.backend.boot_cpu() {
+        if cpu == self.this_cpu() {
             return Ok(());
         }
         self.end_raw(cpu);
@@ -229,10 +229,8 @@ impl Host for Kernel {
         }
     }
 
-    fn start(&self, cpu: CpuId) {
-        if cpu != self.backend.boot_cpu() {
-            cpu::load_tables(cpu);
-        }
+    fn start(&self, cpu: CpuId, _entry: Entry) {
+        cpu::load_tables(cpu);
     }
 }
 

@@ -5,12 +5,36 @@
     reason = "firmware's tables and the low page are known by address only"
 )]
 
+use core::cell::UnsafeCell;
 use core::ptr::NonNull;
 
-use cpuhp_x86::LowPage;
+use cpuhp_x86::{LowPage, ParkRegion, Resting};
+
+use crate::cpu::MAX_CPUS;
 
 /// End of what `boot` maps.
 const END: u64 = 1 << 32;
+
+/// Bytes of the park region.
+const PARK: usize = ParkRegion::len_for(MAX_CPUS);
+
+/// Memory where CPUs rest that are off.
+#[repr(C, align(4096))]
+struct Park(UnsafeCell<[u8; PARK]>);
+
+// SAFETY: only its address is used, by the backend, which it is lent to for ever.
+unsafe impl Sync for Park {}
+
+static REGION: Park = Park(UnsafeCell::new([0; PARK]));
+
+/// The park region: part of the image here, mapped at its own address like all else.
+pub(crate) fn park_region() -> ParkRegion {
+    ParkRegion {
+        phys: REGION.0.get() as u64,
+        len: PARK,
+        resting: Resting::default(),
+    }
+}
 
 /// Views `len` bytes at `phys`, or `None` if they are not mapped.
 ///
