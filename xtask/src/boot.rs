@@ -11,7 +11,7 @@ use crate::check;
 use crate::install;
 use crate::machine::Arch;
 use crate::plan::Plan;
-use crate::process::{self, Finished};
+use crate::process::{self, Ending, Finished};
 use crate::qemu;
 use crate::record::Log;
 
@@ -34,6 +34,7 @@ pub(crate) struct Booted {
     /// What is wrong; empty = passed.
     pub(crate) wrong: Vec<String>,
     pub(crate) wall: Duration,
+    ending: Ending,
     serial: String,
     errors: String,
     command: String,
@@ -83,6 +84,7 @@ impl Kernel {
             log,
             wrong,
             wall: finished.wall,
+            ending: finished.ending,
             serial: finished.stdout,
             errors: finished.stderr,
             command,
@@ -94,6 +96,14 @@ impl Booted {
     /// Whether nothing is wrong.
     pub(crate) fn passed(&self) -> bool {
         self.wrong.is_empty()
+    }
+
+    /// What the kernel or QEMU did not take of the arguments, as one line; none if the boot got further than that.
+    pub(crate) fn refusal(&self) -> Option<String> {
+        if !self.log.raw.is_empty() {
+            return None;
+        }
+        refusal(self.ending.code(), &self.serial, &self.errors)
     }
 
     /// Everything a person needs to see what went wrong.
@@ -115,5 +125,56 @@ impl Booted {
         text.push_str("  end of the serial log:\n");
         text.push_str(&process::tail(&self.serial, 30));
         text
+    }
+}
+
+/// The kernel names the word it does not know on the serial line, the hosted runner on standard error; QEMU speaks under
+/// its own name.
+fn refusal(code: Option<i32>, serial: &str, errors: &str) -> Option<String> {
+    let word = |line: &str| {
+        let line = line.trim_end().strip_prefix("error: ")?;
+        let line = line.strip_prefix("parameter ").unwrap_or(line);
+        line.starts_with('`').then(|| line.to_owned())
+    };
+    if let Some(found) = serial.lines().chain(errors.lines()).find_map(word) {
+        return Some(found);
+    }
+    let is_silent = serial.trim().is_empty() && code == Some(1);
+    let said = errors
+        .lines()
+        .filter(|line| is_silent && !qemu::is_noise(line));
+    let said = said.filter_map(|line| line.strip_prefix(qemu::PROGRAM)?.strip_prefix(": "));
+    said.last()
+        .map(|line| format!("QEMU does not take this machine: {line}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn word_that_a_kernel_refuses_is_one_line() {
+        let line = "`foo=1`: one of scenario, mode";
+        let serial = format!("error: parameter {line}\r\n");
+        assert_eq!(refusal(Some(255), &serial, "").as_deref(), Some(line));
+        let errors = format!("error: {line}\n");
+        assert_eq!(refusal(Some(2), "", &errors).as_deref(), Some(line));
+    }
+
+    #[test]
+    fn machine_that_qemu_refuses_is_one_line() {
+        let errors = "qemu-system-x86_64: unable to find CPU model 'nosuch'\n";
+        let line = refusal(Some(1), "", errors).unwrap();
+        assert!(
+            line.ends_with("unable to find CPU model 'nosuch'"),
+            "{line}"
+        );
+        assert_eq!(refusal(Some(1), "booting\n", errors), None);
+    }
+
+    #[test]
+    fn other_failures_are_no_refusals() {
+        assert_eq!(refusal(Some(255), "error: no RSDP\n", ""), None);
+        assert_eq!(refusal(None, "", ""), None);
     }
 }

@@ -109,6 +109,16 @@ fn check_outcome(plan: &Plan, outcome: &Outcome, wall: Duration) -> Vec<String> 
             outcome.scenario
         ));
     }
+    if let Some(why) = outcome.fields.get("error") {
+        // A scenario that could not be run has none of its figures.
+        let why = why.as_str().map_or_else(|| why.to_string(), str::to_owned);
+        wrong.push(format!(
+            "{} cannot run {}: {why}",
+            plan.arch.name(),
+            outcome.scenario
+        ));
+        return wrong;
+    }
     if !outcome.pass {
         wrong.push("a result says pass: false".to_owned());
     }

@@ -146,6 +146,7 @@ impl Plan {
         let mut words = vec![self.arch.name().to_owned(), self.scenario.name().to_owned()];
         words.push(format!("smp={}", self.smp));
         match self.accel {
+            _ if self.arch == Arch::Hosted => {}
             Accel::Tcg => {}
             Accel::Icount => words.push("icount".to_owned()),
             Accel::Kvm => words.push("kvm".to_owned()),

@@ -22,6 +22,9 @@ impl Progress {
     pub(crate) fn spinner(what: &str) -> Self {
         let style = ProgressStyle::with_template("{spinner} {msg} ({elapsed})");
         let progress = Self::new(ProgressBar::new_spinner(), style.ok());
+        if progress.bar.is_none() {
+            println!("{what}");
+        }
         progress.at(what);
         progress
     }

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::boot::Kernel;
 use crate::cli::RunArgs;
-use crate::exit::Exit;
+use crate::exit::{Exit, usage};
 use crate::install;
 use crate::machine::{Arch, Machine};
 use crate::plan::{self, Plan};
@@ -24,6 +24,10 @@ use crate::show;
 pub(crate) fn run(args: &RunArgs) -> Result<Exit> {
     let mut lines = Vec::new();
     let mut exit = Exit::Pass;
+    if let Some(file) = &args.json {
+        // Before minutes of work: a file that cannot be written is a wrong argument.
+        write_json(file, Vec::new()).map_err(|error| usage(format!("--json: {error:#}")))?;
+    }
     for arch in Arch::select(args.arch.as_deref())? {
         let plan = plan_of(args, arch)?;
         let Some(plan) = settle(plan, args.arch.as_deref())? else {
@@ -90,9 +94,12 @@ fn settle(plan: Plan, asked: Option<&str>) -> Result<Option<Plan>> {
 fn boot(plan: &Plan, lines: &mut Vec<Value>) -> Result<bool> {
     let kernel = Kernel::Scenarios(plan.arch);
     let image = kernel.build()?;
-    let progress = Progress::spinner(&plan.title());
+    let progress = Progress::spinner(&format!("booting {}", plan.title()));
     let booted = kernel.boot(plan, &image)?;
     progress.finish();
+    if let Some(refusal) = booted.refusal() {
+        return Err(usage(refusal));
+    }
     lines.extend(booted.log.raw.iter().cloned());
     if booted.passed() {
         show::booted(plan, &booted);

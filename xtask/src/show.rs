@@ -25,15 +25,21 @@ pub(crate) fn table(titles: &[&str], left: usize) -> Table {
     table
 }
 
-/// Nanoseconds in the unit that suits them.
+/// Nanoseconds in the unit that suits them, with three digits.
 pub(crate) fn time(ns: u64) -> String {
-    let duration = Duration::from_nanos(ns);
-    match ns {
-        0..10_000 => format!("{ns} ns"),
-        10_000..10_000_000 => format!("{:.1} us", duration.as_secs_f64() * 1e6),
-        10_000_000..10_000_000_000 => format!("{:.1} ms", duration.as_secs_f64() * 1e3),
-        _ => format!("{:.2} s", duration.as_secs_f64()),
-    }
+    let seconds = Duration::from_nanos(ns).as_secs_f64();
+    let (value, unit) = match ns {
+        0..1_000 => return format!("{ns} ns"),
+        1_000..1_000_000 => (seconds * 1e6, "us"),
+        1_000_000..1_000_000_000 => (seconds * 1e3, "ms"),
+        _ => (seconds, "s"),
+    };
+    let digits = match value {
+        ..10.0 => 2,
+        10.0..100.0 => 1,
+        _ => 0,
+    };
+    format!("{value:.digits$} {unit}")
 }
 
 /// Prints the results of a boot that passed.
@@ -71,11 +77,11 @@ fn boot_result(plan: &Plan, boot: &BootResult) {
     println!("\n{} boot, mode {}:\n", plan.arch.name(), boot.mode);
     println!("{}", cpu_table(boot));
     let online = boot.online.unwrap_or(boot.per_cpu.len() as u64 + 1);
-    println!(
-        "\n{online} of {} CPUs {}",
-        boot.cpus,
-        if boot.is_raw() { "alive" } else { "online" }
-    );
+    let word = if boot.is_raw() { "alive" } else { "online" };
+    println!("\n{online} of {} CPUs {word}", boot.cpus);
+    if boot.per_cpu.is_empty() {
+        return;
+    }
     println!("first kick to last alive:  {}", time(boot.kick_to_alive_ns));
     if let Some(total) = boot.kick_to_online_ns {
         println!("first kick to last online: {}", time(total));
@@ -167,9 +173,10 @@ mod tests {
     #[test]
     fn times_carry_their_unit() {
         assert_eq!(time(900), "900 ns");
+        assert_eq!(time(4_539), "4.54 us");
+        assert_eq!(time(170_000), "170 us");
         assert_eq!(time(10_400_000), "10.4 ms");
-        assert_eq!(time(170_000), "170.0 us");
-        assert_eq!(time(12_000_000_000), "12.00 s");
+        assert_eq!(time(12_000_000_000), "12.0 s");
     }
 
     fn boot(secondaries: u64) -> BootResult {

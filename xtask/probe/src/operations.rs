@@ -120,7 +120,11 @@ fn ap_side(hp: &Cpuhp<'_, Bare>, cpu: CpuId) {
 #[inline(never)]
 fn look(hp: &Cpuhp<'_, Bare>, cpu: CpuId) {
     black_box((hp.state(cpu), hp.target(cpu), hp.last_error(cpu)));
-    black_box((hp.present().count(), hp.available().contains(cpu), hp.dying().is_empty()));
+    black_box((
+        hp.present().count(),
+        hp.available().contains(cpu),
+        hp.dying().is_empty(),
+    ));
     black_box(hp.online().iter().next());
     black_box(hp.table().name(StateId::new(black_box(3))));
     black_box(hp.table().find(black_box("first:prepare")));
