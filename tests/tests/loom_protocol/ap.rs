@@ -71,8 +71,10 @@ fn rest(world: &World, cpu: CpuId, how: Confirm) {
     }
     world.note(Event::Rest(cpu, how));
     on.set_power(how, world.plan.firmware);
-    // Hardware tells nobody; a waiting control CPU polls.
-    world.on(crate::world::BOOT).wake(world.plan.family);
+    // Hardware tells nobody; a control CPU that was told of the last word polls it from then on.
+    if on.has_told.get() {
+        world.on(crate::world::BOOT).wake(world.plan.family);
+    }
 }
 
 /// Waits until wanted again; `false` if the model is over.

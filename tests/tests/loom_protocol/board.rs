@@ -99,8 +99,9 @@ impl Platform for Board {
         world.on(cpu).wake(world.plan.family);
     }
 
-    fn notify_ctl(&self, _cpu: CpuId) {
+    fn notify_ctl(&self, cpu: CpuId) {
         let world = world();
+        world.on(cpu).has_told.set(true);
         world.on(crate::world::BOOT).wake(world.plan.family);
     }
 
@@ -148,8 +149,11 @@ impl Trace for Log {
     }
 
     fn edge(&self, cpu: CpuId, _from: Tag, to: Tag) {
-        if to == Tag::Parked {
-            world().on(cpu).has_parked.set(true);
+        let world = world();
+        let on = world.on(cpu);
+        on.has_parked.set(on.has_parked.get() || to == Tag::Parked);
+        if matches!(to, Tag::Parked | Tag::Gone) {
+            on.has_told.set(false);
         }
     }
 }

@@ -152,6 +152,8 @@ pub(crate) struct PerCpu {
     pub(crate) has_parked: Cell<bool>,
     /// It waits, has ended, or was never started.
     rests: Cell<bool>,
+    /// Whether the control CPU was told of its last word.
+    pub(crate) has_told: Cell<bool>,
     thread: RefCell<Option<Thread>>,
 }
 
@@ -204,6 +206,7 @@ impl PerCpu {
             waits: Cell::new(0),
             notified: Cell::new(false),
             has_parked: Cell::new(false),
+            has_told: Cell::new(false),
             rests: Cell::new(true),
             thread: RefCell::new(None),
         }
