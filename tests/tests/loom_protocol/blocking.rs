@@ -6,7 +6,7 @@ use crate::ap;
 use crate::check::Model;
 use crate::control::Control;
 use crate::steps::{hp, lean, veto};
-use crate::world::{AP, Family, Kick, Plan};
+use crate::world::{AP, Family, Kick, Patience, Plan};
 
 const BLOCKING: Plan = Plan::of(Family::Blocking);
 
@@ -36,7 +36,7 @@ fn b2_auto() {
 #[test]
 fn b3_give_up() {
     let plan = Plan {
-        is_impatient: true,
+        patience: Patience::LostOnce,
         ..BLOCKING
     };
     Model::of("b3_give_up").check(plan, |world| {
@@ -138,7 +138,7 @@ fn b9_late_arrival() {
 #[test]
 fn b10_give_up_against_die() {
     let plan = Plan {
-        is_impatient: true,
+        patience: Patience::LostOnce,
         ..BLOCKING
     };
     Model::of("b10_give_up_against_die").check(plan, |world| {

@@ -7,7 +7,7 @@ use cpuhp_core::{
 use loom::thread;
 
 use crate::ap;
-use crate::world::{Event, Kick, World, world};
+use crate::world::{Event, Kick, Patience, World, world};
 
 /// The machine as one CPU sees it.
 #[derive(Clone, Copy, Debug)]
@@ -123,7 +123,7 @@ impl Platform for Board {
     fn ap_patience(&self) -> u64 {
         let world = world();
         // Once is enough to lose a race; a CPU that never has patience comes never.
-        if world.plan.is_impatient && !world.on(self.cpu).has_parked.get() {
+        if world.plan.patience == Patience::LostOnce && !world.on(self.cpu).has_parked.get() {
             0
         } else {
             u64::MAX

@@ -5,7 +5,7 @@ use cpuhp_core::{OpFlags, StateId, StepError, Tag};
 use crate::check::Model;
 use crate::control::Control;
 use crate::steps::{hp, lean};
-use crate::world::{AP, Family, Firmware, Kick, Plan};
+use crate::world::{AP, Family, Firmware, Kick, Patience, Plan};
 
 const SPINNING: Plan = Plan::of(Family::Spinning);
 
@@ -98,7 +98,7 @@ fn l2c_cancel_then_retarget() {
 #[test]
 fn l3_give_up() {
     let plan = Plan {
-        is_impatient: true,
+        patience: Patience::LostOnce,
         ..SPINNING
     };
     Model::of("l3_give_up").check(plan, |world| {

@@ -45,6 +45,15 @@ pub(crate) enum Kick {
     Refused,
 }
 
+/// How long an AP waits for its release.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Patience {
+    /// Until it comes.
+    Endless,
+    /// Not at all the first time, then until it comes.
+    LostOnce,
+}
+
 /// What the hardware's answer carries.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Firmware {
@@ -72,8 +81,7 @@ pub(crate) struct Plan {
     pub(crate) alive: u64,
     pub(crate) step: u64,
     pub(crate) die: u64,
-    /// Whether an AP that waits for its release parks at once, the first time.
-    pub(crate) is_impatient: bool,
+    pub(crate) patience: Patience,
     /// What a half of the last ONLINE step answers on `fails_on`.
     pub(crate) fails: Option<(Direction, StepError)>,
     pub(crate) fails_on: CpuId,
@@ -95,7 +103,7 @@ impl Plan {
             alive: u64::MAX,
             step: u64::MAX,
             die: u64::MAX,
-            is_impatient: false,
+            patience: Patience::Endless,
             fails: None,
             fails_on: AP,
             hint: None,
