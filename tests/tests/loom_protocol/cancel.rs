@@ -204,8 +204,8 @@ fn l11_wake_parked() {
 #[test]
 fn l2t_true_report() {
     Model::of("l2t_true_report").check(HASTY, |world| {
-        let control = Control::new(world, &lean::TABLE);
-        control.to(lean::AP_IDLE, OpFlags::AUTO);
+        let control = Control::new(world, &hp::TABLE);
+        control.to(hp::AP_IDLE, OpFlags::AUTO);
         control.finish();
     });
 }
