@@ -3,18 +3,19 @@
 //! Holds references only; everything that changes lives in the storage. Looking is lock-free and may
 //! be stale; changing goes through [`WriteGuard`](crate::WriteGuard), which the blocking forms here take for one operation.
 
-use core::marker::PhantomData;
 use core::task::Poll;
 
-use crate::bulk::{BulkReport, Which};
+use crate::bulk::{BulkReport, Plan, Policy, Which};
 use crate::cpu::CpuId;
 use crate::error::{Failure, OpError, Why};
 use crate::handshake::Tag;
+use crate::lock::Stable;
 use crate::mask::{CpuMask, Kind};
 use crate::op::OpFlags;
 use crate::platform::{Platform, Who};
-use crate::record::{Own, Record, Storage};
-use crate::step::{Ctx, Direction, Entry, Rollback, StateId};
+use crate::record::{DynSlot, Own, Record};
+use crate::step::{Ctx, Entry, Half, How, Section, StateId, Step};
+use crate::storage::Storage;
 use crate::table::Table;
 use crate::trace::Trace;
 use crate::walk::{Stop, Walk};
@@ -26,17 +27,6 @@ pub struct Cpuhp<'a, P: Platform, T: Trace = ()> {
     trace: T,
     table: &'a Table,
     pub(crate) storage: Storage<'a>,
-}
-
-/// The parts of the table, each run in its own way.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Section {
-    /// Control CPU, the AP does not run.
-    Prepare = 0,
-    /// AP, interrupts off.
-    Starting = 1,
-    /// AP, interrupts open.
-    Online = 2,
 }
 
 impl<'a, P: Platform> Cpuhp<'a, P> {
@@ -92,7 +82,7 @@ impl<'a, P: Platform, T: Trace> Cpuhp<'a, P, T> {
 
     #[inline(never)]
     fn move_to(&self, cpu: CpuId, target: StateId) -> Result<(), OpError> {
-        let guard = self.try_write()?;
+        let guard = self.write()?;
         let mut op = guard.op(cpu, target, OpFlags::AUTO)?;
         loop {
             if let Poll::Ready(result) = op.poll(&guard) {
@@ -112,7 +102,7 @@ impl<'a, P: Platform, T: Trace> Cpuhp<'a, P, T> {
     /// # Errors
     /// [`OpError::Refused`]: nothing ran.
     pub fn bring_up(&self, which: Which<'_>) -> Result<BulkReport, OpError> {
-        self.move_many(Direction::Up, which)
+        self.move_many(Plan::up(which, u32::MAX))
     }
 
     /// Takes many CPUs down to `OFFLINE`, in parallel as far as their steps allow.
@@ -126,13 +116,23 @@ impl<'a, P: Platform, T: Trace> Cpuhp<'a, P, T> {
     /// [`OpError::Refused`], nothing ran: the batch would leave no CPU online, it has the calling
     /// CPU in it, or one that the platform cannot stop.
     pub fn take_down(&self, which: Which<'_>) -> Result<BulkReport, OpError> {
-        self.move_many(Direction::Down, which)
+        self.take_down_with(which, Policy::BestEffort)
+    }
+
+    /// Takes many CPUs down; `policy` says what a refusal means for the others.
+    ///
+    /// Context: as [`Self::cpu_up`].
+    ///
+    /// # Errors
+    /// As [`Self::take_down`].
+    pub fn take_down_with(&self, which: Which<'_>, policy: Policy) -> Result<BulkReport, OpError> {
+        self.move_many(Plan::down(which, policy))
     }
 
     #[inline(never)]
-    fn move_many(&self, dir: Direction, which: Which<'_>) -> Result<BulkReport, OpError> {
-        let guard = self.try_write()?;
-        let mut op = guard.begin_bulk(dir, which)?;
+    pub(crate) fn move_many(&self, plan: Plan<'_>) -> Result<BulkReport, OpError> {
+        let guard = self.write()?;
+        let mut op = guard.begin_bulk(plan)?;
         loop {
             if let Poll::Ready(report) = op.poll(&guard) {
                 return report;
@@ -204,7 +204,33 @@ impl<'a, P: Platform, T: Trace> Cpuhp<'a, P, T> {
         self.storage.mask(Kind::Dying)
     }
 
+    /// Returns the name of a state, dynamic ones included; empty if it has none.
+    pub fn name(&self, at: StateId) -> &'static str {
+        self.slot(at)
+            .and_then(DynSlot::get)
+            .map_or_else(|| self.table.name(at), Half::name)
+    }
+
+    /// Returns how many errors the last forced teardown of `cpu` passed over.
+    pub fn ignored(&self, cpu: CpuId) -> Option<u32> {
+        self.record(cpu).map(|rec| rec.ignored.get())
+    }
+
     // ---- what the modules of the two sides share
+
+    /// Returns the slot of a dynamic state.
+    pub(crate) fn slot(&self, at: StateId) -> Option<&'a DynSlot> {
+        self.table
+            .slot_of(at)
+            .and_then(|slot| self.storage.slots.get(slot))
+    }
+
+    /// Returns the step of PREPARE or ONLINE at `at`, static or registered.
+    pub(crate) fn step(&self, at: StateId) -> Option<&'static Step> {
+        self.table
+            .step(at)
+            .or_else(|| self.slot(at).and_then(DynSlot::get))
+    }
 
     pub(crate) fn record(&self, cpu: CpuId) -> Option<&'a Record> {
         self.storage.records.get(cpu.index())
@@ -228,27 +254,44 @@ impl<'a, P: Platform, T: Trace> Cpuhp<'a, P, T> {
         self.platform.context().wrapping_add(1).max(1)
     }
 
-    /// Walks `cpu` towards `goal` on the executing CPU `on`, which is marked as inside a step
-    /// meanwhile.
+    /// Walks `cpu` towards `goal` on the executing CPU `on`.
     #[inline(never)]
     pub(crate) fn walk(
         &self,
         cpu: CpuId,
         rec: &Record,
         on: CpuId,
-        (section, rollback): (Section, Rollback),
+        how: How,
         goal: StateId,
     ) -> Stop {
-        let entered = rec.entered.get() & 1 << section as u32 != 0;
+        self.with_walk(cpu, rec, on, how, |walk| walk.run(goal))
+    }
+
+    /// Runs callbacks on the executing CPU `on`, which is marked as inside a step meanwhile.
+    #[inline]
+    pub(crate) fn with_walk(
+        &self,
+        cpu: CpuId,
+        rec: &Record,
+        on: CpuId,
+        how: How,
+        run: impl FnOnce(&Walk<'_, T>) -> Stop,
+    ) -> Stop {
+        let entered = rec.entered.get() & 1 << how.section as u32 != 0;
+        let entry = if entered { Entry::Again } else { Entry::First };
+        let ctx = Ctx {
+            cpu,
+            entry,
+            how,
+            stable: &Stable::PROOF,
+            storage: &self.storage,
+        };
+        let slots = self.storage.slots;
         let walk = Walk {
             table: self.table,
-            progress: &rec.state,
-            ctx: Ctx {
-                cpu,
-                entry: if entered { Entry::Again } else { Entry::First },
-                rollback,
-                stable: PhantomData,
-            },
+            slots,
+            rec,
+            ctx,
             on,
             trace: &self.trace,
         };
@@ -257,11 +300,22 @@ impl<'a, P: Platform, T: Trace> Cpuhp<'a, P, T> {
         if let Some(word) = marked {
             word.set(self.context_mark());
         }
-        let stop = walk.run(goal);
+        let stop = run(&walk);
         if let Some(word) = marked {
             word.set(outer);
         }
         stop
+    }
+
+    /// Returns the section of a state.
+    pub(crate) fn section(&self, at: StateId) -> Section {
+        if at <= self.table.kick() {
+            Section::Prepare
+        } else if at <= self.table.ap_idle() {
+            Section::Starting
+        } else {
+            Section::Online
+        }
     }
 
     /// Notes that `section` was completed upwards on this CPU.

@@ -5,7 +5,7 @@
 
 use core::task::Poll;
 
-use super::{AHEAD, BulkOp, Pass, Stop};
+use super::{AHEAD, BulkOp, Pass, Policy, Stop};
 use crate::cpu::CpuId;
 use crate::decide::Meet;
 use crate::drive::Advance;
@@ -15,8 +15,8 @@ use crate::mask::Kind;
 use crate::phase::{Bounds, Phase, Until};
 use crate::platform::Platform;
 use crate::record::Record;
+use crate::run::Mode;
 use crate::step::{Direction, StateId};
-use crate::table::Mode;
 use crate::trace::Trace;
 
 impl BulkOp {
@@ -60,17 +60,29 @@ impl BulkOp {
             self.report.not_tried += Self::end_all(hp, Kind::Batch);
             return false;
         }
+        if self.stop == Stop::TurningBack {
+            return false;
+        }
+        if self.has_to_turn_back(hp) {
+            self.stop = Stop::TurningBack;
+            (self.pass, self.cursor) = (Pass::Settle, 0);
+            hp.storage
+                .each(Kind::Batch)
+                .filter_map(|cpu| hp.record(cpu))
+                .for_each(Record::turn_back);
+            return true;
+        }
         let table = hp.table();
         let (from, off) = (self.goal, table.kick().below());
         let (goal, mode) = match self.dir {
             Direction::Up if from == table.online() => return false,
             Direction::Up if from < off => (off, Mode::OneByOne),
             // All are kicked at once; where STARTING takes one at a time, they only arrive.
-            Direction::Up if from == off => (table.par_limit(), Mode::Together),
+            Direction::Up if from == off => (hp.par_limit(), Mode::Together),
             Direction::Up if from < table.ap_idle() => (table.ap_idle(), table.starting_mode()),
-            Direction::Up => table.run_up(from),
+            Direction::Up => hp.run_up(from),
             Direction::Down if from == StateId::OFFLINE => return false,
-            Direction::Down if from > table.ap_idle() => table.run_down(from.min(table.online())),
+            Direction::Down if from > table.ap_idle() => hp.run_down(from.min(table.online())),
             Direction::Down if from > off => (off, table.starting_mode()),
             Direction::Down => (StateId::OFFLINE, Mode::OneByOne),
         };
@@ -79,6 +91,13 @@ impl BulkOp {
         self.until = Until::Goal;
         self.begin_stage(hp, goal, mode);
         true
+    }
+
+    /// Whether somebody refused who must not, before the last point of return.
+    fn has_to_turn_back<P: Platform, T: Trace>(&self, hp: &Cpuhp<'_, P, T>) -> bool {
+        let can = self.dir == Direction::Down && self.goal >= hp.table().ap_idle();
+        let is_complete = self.report.is_complete();
+        can && self.policy == Policy::AllOrNothing && (!is_complete || hp.platform().should_abort())
     }
 
     // ---- passes
@@ -183,12 +202,12 @@ impl BulkOp {
             Tag::Kicked | Tag::Alive | Tag::Die => false,
             Tag::Gone | Tag::Cancelled | Tag::Parked => false,
         };
-        let (state, table) = (rec.state(), hp.table());
+        let state = rec.state();
         inside
             && match self.until {
                 Until::Goal => self.mode == Mode::OneByOne,
                 // Which way it went is not known: the step above it, or its own.
-                Until::Rest => table.breaks_run(state.above()) || table.breaks_run(state),
+                Until::Rest => hp.breaks_run(state.above()) || hp.breaks_run(state),
             }
     }
 
@@ -225,6 +244,7 @@ impl BulkOp {
     ) {
         match ended {
             Advance::Stuck => self.report.stuck += 1,
+            Advance::Ended if rec.first.get().is_none() => self.report.rolled_back += 1,
             Advance::Pending | Advance::Reached | Advance::Turned | Advance::Ended => {
                 self.report.failed += 1;
             }
