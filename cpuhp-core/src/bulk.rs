@@ -2,8 +2,8 @@
 //!
 //! A stage has a goal. The batch is sent there and collected; CPUs that failed in the stage are then
 //! driven back, one at a time; then comes the next stage. PREPARE of the whole batch is done before
-//! its first kick. A CPU that never comes holds nobody up: the collector passes over it, and all
-//! deadlines run at once.
+//! its first kick. A CPU that never comes holds nobody up: those that have come go on through the stages
+//! without it, whoever comes later follows in a round of its own, and all deadlines run at once.
 
 mod plan;
 mod stage;
@@ -44,6 +44,15 @@ enum Pass {
     Settle,
 }
 
+/// What a stage does about CPUs that were kicked and have not come.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Arrival {
+    /// Waits for them, until somebody has come and nobody else does.
+    Awaited,
+    /// Goes on without them.
+    PassedOver,
+}
+
 /// Whether an operation ends early.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Stop {
@@ -72,6 +81,9 @@ pub struct BulkOp {
     meet: Meet,
     until: Until,
     stop: Stop,
+    arrival: Arrival,
+    /// How many reached the goal of the stage so far.
+    came: u32,
     cursor: u32,
     ahead: u32,
     missed: u32,
@@ -155,6 +167,8 @@ impl<P: Platform, T: Trace> WriteGuard<'_, '_, P, T> {
             meet: Meet::No,
             until: Until::Rest,
             stop: Stop::Never,
+            arrival: Arrival::Awaited,
+            came: 0,
             cursor: 0,
             ahead: AHEAD,
             missed: 0,

@@ -5,7 +5,7 @@
 
 use core::task::Poll;
 
-use super::{AHEAD, BulkOp, Pass, Policy, Stop};
+use super::{AHEAD, Arrival, BulkOp, Pass, Policy, Stop};
 use crate::cpu::CpuId;
 use crate::decide::Meet;
 use crate::drive::Advance;
@@ -28,6 +28,7 @@ impl BulkOp {
         goal: StateId,
         mode: Mode,
     ) {
+        let from = self.goal;
         (self.goal, self.mode) = (goal, mode);
         (self.pass, self.cursor, self.ahead) = (Pass::Issue, 0, AHEAD);
         for cpu in hp.storage.each(Kind::Batch) {
@@ -37,7 +38,9 @@ impl BulkOp {
                 Direction::Up => rec.state() < goal,
                 Direction::Down => rec.state() > goal,
             };
-            if is_short {
+            // Whoever came since the last stage began has missed it, and waits for a round of its own.
+            let in_round = !is_silent(rec) && rec.state() >= from;
+            if is_short && (self.arrival == Arrival::Awaited || in_round) {
                 hp.storage.add(Kind::Pending, cpu);
             }
         }
@@ -75,6 +78,9 @@ impl BulkOp {
         let table = hp.table();
         let (from, off) = (self.goal, table.kick().below());
         let (goal, mode) = match self.dir {
+            Direction::Up if from == table.online() && self.left_behind(hp) => {
+                (hp.par_limit(), Mode::Together)
+            }
             Direction::Up if from == table.online() => return false,
             Direction::Up if from < off => (off, Mode::OneByOne),
             // All are kicked at once; where STARTING takes one at a time, they only arrive.
@@ -86,11 +92,49 @@ impl BulkOp {
             Direction::Down if from > off => (off, table.starting_mode()),
             Direction::Down => (StateId::OFFLINE, Mode::OneByOne),
         };
-        let arrive = self.dir == Direction::Up && goal == table.kick();
-        self.meet = if arrive { Meet::Yes } else { Meet::No };
+        let up = self.dir == Direction::Up;
+        self.meet = if up && goal == table.kick() {
+            Meet::Yes
+        } else {
+            Meet::No
+        };
+        let arrives = up && (from == off || from == table.online());
+        self.arrival = if arrives || !up {
+            Arrival::Awaited
+        } else {
+            Arrival::PassedOver
+        };
+        self.came = 0;
         self.until = Until::Goal;
         self.begin_stage(hp, goal, mode);
         true
+    }
+
+    /// Whether CPUs that came late, or have not come yet, were passed over.
+    fn left_behind<P: Platform, T: Trace>(&self, hp: &Cpuhp<'_, P, T>) -> bool {
+        let short = |rec: &Record| rec.state() < self.goal;
+        hp.storage
+            .each(Kind::Batch)
+            .filter_map(|cpu| hp.record(cpu))
+            .any(short)
+    }
+
+    /// Whether those that have come go on, and the silent ones are left to a later round: nobody waits
+    /// for a CPU that may never come.
+    fn goes_on<P: Platform, T: Trace>(&self, hp: &Cpuhp<'_, P, T>) -> bool {
+        let arriving = self.dir == Direction::Up && self.arrival == Arrival::Awaited;
+        let rest_is_silent = || {
+            hp.storage
+                .each(Kind::Pending)
+                .filter_map(|cpu| hp.record(cpu))
+                .all(is_silent)
+        };
+        arriving
+            && self.until == Until::Goal
+            && self.goal >= hp.table().kick()
+            && self.goal < hp.table().online()
+            && self.came > 0
+            && rest_is_silent()
     }
 
     /// Whether somebody refused who must not, before the last point of return.
@@ -136,6 +180,12 @@ impl BulkOp {
                 break;
             }
         }
+        let is_through = self.missed < ahead;
+        if is_through && self.goes_on(hp) {
+            hp.storage
+                .each(Kind::Pending)
+                .for_each(|cpu| hp.storage.take(Kind::Pending, cpu));
+        }
         if hp.storage.next(Kind::Pending, 0).is_none() {
             (self.pass, self.cursor) = (Pass::Settle, 0);
             return Poll::Ready(());
@@ -172,7 +222,7 @@ impl BulkOp {
         let advanced = hp.advance(cpu, rec, self.bounds(hp));
         match advanced {
             Advance::Pending => return false,
-            Advance::Reached => {}
+            Advance::Reached => self.came += 1,
             Advance::Turned => {
                 // After the commit nothing comes up again: it stays where PREPARE refused.
                 if self.dir == Direction::Down && rec.state() < hp.table().kick() {
@@ -268,6 +318,11 @@ impl BulkOp {
         }
         ended
     }
+}
+
+/// Whether a CPU was kicked and has not been heard of.
+fn is_silent(rec: &Record) -> bool {
+    rec.edges.peek().tag() == Tag::Kicked
 }
 
 #[inline(never)]
