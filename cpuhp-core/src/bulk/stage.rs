@@ -17,6 +17,7 @@ use crate::platform::Platform;
 use crate::record::Record;
 use crate::run::Mode;
 use crate::step::{Direction, StateId};
+use crate::sync::Ordering;
 use crate::trace::Trace;
 
 impl BulkOp {
@@ -219,6 +220,13 @@ impl BulkOp {
         let Some(rec) = hp.record(cpu) else {
             return true;
         };
+        if rec.owner.load(Ordering::Relaxed) != self.stamp {
+            // Somebody took the operation on this CPU over.
+            self.report.skipped += 1;
+            hp.storage.take(Kind::Batch, cpu);
+            hp.storage.take(Kind::Pending, cpu);
+            return true;
+        }
         let advanced = hp.advance(cpu, rec, self.bounds(hp));
         match advanced {
             Advance::Pending => return false,
