@@ -301,7 +301,7 @@ impl BulkOp {
                 .each(Kind::Batch)
                 .for_each(|cpu| hp.storage.add(Kind::Frozen, cpu));
         }
-        self.report.done += Self::end_all(hp, Kind::Batch);
+        self.report.done += self.end_all(hp, Kind::Batch);
         self.admit_more(hp);
         if hp.storage.next(Kind::Batch, 0).is_some() {
             return true;

@@ -61,7 +61,7 @@ impl BulkOp {
     /// Begins the stage after the present one; `false` if it was the last.
     pub(super) fn begin_next<P: Platform, T: Trace>(&mut self, hp: &Cpuhp<'_, P, T>) -> bool {
         if self.stop == Stop::AfterGathering {
-            self.report.not_tried += Self::end_all(hp, Kind::Batch);
+            self.report.not_tried += self.end_all(hp, Kind::Batch);
             return false;
         }
         if self.stop == Stop::TurningBack {
@@ -245,7 +245,7 @@ impl BulkOp {
                     self.stop = Stop::AfterGathering;
                 } else if occupies {
                     // The step takes one CPU at a time and has one: the others stay here.
-                    self.report.not_tried += Self::end_all(hp, Kind::Pending);
+                    self.report.not_tried += self.end_all(hp, Kind::Pending);
                 }
             }
         }
@@ -313,11 +313,12 @@ impl BulkOp {
 
     /// Ends the operation of every CPU of this mask that is not on its way back; returns how many.
     #[inline(never)]
-    pub(super) fn end_all<P: Platform, T: Trace>(hp: &Cpuhp<'_, P, T>, kind: Kind) -> u32 {
+    pub(super) fn end_all<P: Platform, T: Trace>(&self, hp: &Cpuhp<'_, P, T>, kind: Kind) -> u32 {
         let mut ended = 0;
         for cpu in hp.storage.each(kind) {
             let Some(rec) = hp.record(cpu) else { continue };
-            if hp.storage.has(Kind::Batch, cpu) && rec.phase() == Phase::Forward {
+            let ours = rec.owner.load(Ordering::Relaxed) == self.stamp;
+            if ours && hp.storage.has(Kind::Batch, cpu) && rec.phase() == Phase::Forward {
                 ended += 1;
                 hp.storage.take(Kind::Batch, cpu);
                 hp.close(rec, Advance::Reached);
