@@ -1,18 +1,15 @@
 //! [`Cpuhp`]: one machine's hotplug, made of a platform, a table, storage and a tracer.
 //!
 //! Holds references only; everything that changes lives in the storage. Looking is lock-free and may
-//! be stale; changing goes through [`WriteGuard`](crate::WriteGuard), which the blocking forms here take for one operation.
+//! be stale; changing goes through [`WriteGuard`](crate::WriteGuard), which the blocking forms
+//! (`everyday`, `machine`) take for one operation.
 
-use core::task::Poll;
-
-use crate::bulk::{BulkReport, Plan, Policy, Which};
 use crate::cpu::CpuId;
-use crate::error::{Failure, OpError, Why};
+use crate::error::Why;
 use crate::handshake::Tag;
 use crate::lock::Stable;
 use crate::mask::{CpuMask, Kind};
-use crate::op::OpFlags;
-use crate::platform::{Platform, Who};
+use crate::platform::Platform;
 use crate::record::{DynSlot, Own, Record};
 use crate::step::{Ctx, Entry, Half, How, Section, StateId, Step};
 use crate::storage::Storage;
@@ -44,101 +41,6 @@ impl<'a, P: Platform, T: Trace> Cpuhp<'a, P, T> {
             trace,
             table,
             storage,
-        }
-    }
-
-    /// Brings `cpu` to `ONLINE` and returns when it is there.
-    ///
-    /// Context: any available CPU, interrupts on, not inside a step. Waits through
-    /// [`Platform::wait`], each wait with its deadline.
-    ///
-    /// # Errors
-    /// [`OpError::Refused`]: nothing ran. [`OpError::Failed`]: the CPU went back to where it was, or
-    /// the error says where it is.
-    pub fn cpu_up(&self, cpu: CpuId) -> Result<(), OpError> {
-        self.move_to(cpu, self.table.online())
-    }
-
-    /// Takes `cpu` down to `OFFLINE` and returns when it is confirmed off and undone.
-    ///
-    /// Context: as [`Self::cpu_up`], on another CPU than `cpu`.
-    ///
-    /// # Errors
-    /// As [`Self::cpu_up`]; also refused for the last CPU online, for the calling CPU, and for a
-    /// CPU the platform cannot stop.
-    pub fn cpu_down(&self, cpu: CpuId) -> Result<(), OpError> {
-        self.move_to(cpu, StateId::OFFLINE)
-    }
-
-    /// Drives `cpu` to `target`, up or down. A target that is the present state runs nothing.
-    ///
-    /// Context: as [`Self::cpu_up`].
-    ///
-    /// # Errors
-    /// As [`Self::cpu_up`] and [`Self::cpu_down`]; [`Why::BadTarget`] where no CPU can rest.
-    pub fn drive(&self, cpu: CpuId, target: StateId) -> Result<(), OpError> {
-        self.move_to(cpu, target)
-    }
-
-    #[inline(never)]
-    fn move_to(&self, cpu: CpuId, target: StateId) -> Result<(), OpError> {
-        let guard = self.write()?;
-        let mut op = guard.op(cpu, target, OpFlags::AUTO)?;
-        loop {
-            if let Poll::Ready(result) = op.poll(&guard) {
-                return result;
-            }
-            self.platform.wait(Who::Control(cpu), op.deadline(&guard));
-        }
-    }
-
-    /// Brings many CPUs to `ONLINE`, in parallel as far as their steps allow.
-    ///
-    /// A CPU that fails goes back by itself and is in the report; the others go on. k CPUs that never
-    /// come cost one time-out, not k.
-    ///
-    /// Context: as [`Self::cpu_up`].
-    ///
-    /// # Errors
-    /// [`OpError::Refused`]: nothing ran.
-    pub fn bring_up(&self, which: Which<'_>) -> Result<BulkReport, OpError> {
-        self.move_many(Plan::up(which, u32::MAX))
-    }
-
-    /// Takes many CPUs down to `OFFLINE`, in parallel as far as their steps allow.
-    ///
-    /// Best effort: a CPU that refuses stays `ONLINE` and is in the report, the others go on.
-    /// `Which::All` is every online CPU but the calling one.
-    ///
-    /// Context: as [`Self::cpu_up`].
-    ///
-    /// # Errors
-    /// [`OpError::Refused`], nothing ran: the batch would leave no CPU online, it has the calling
-    /// CPU in it, or one that the platform cannot stop.
-    pub fn take_down(&self, which: Which<'_>) -> Result<BulkReport, OpError> {
-        self.take_down_with(which, Policy::BestEffort)
-    }
-
-    /// Takes many CPUs down; `policy` says what a refusal means for the others.
-    ///
-    /// Context: as [`Self::cpu_up`].
-    ///
-    /// # Errors
-    /// As [`Self::take_down`].
-    pub fn take_down_with(&self, which: Which<'_>, policy: Policy) -> Result<BulkReport, OpError> {
-        self.move_many(Plan::down(which, policy))
-    }
-
-    #[inline(never)]
-    pub(crate) fn move_many(&self, plan: Plan<'_>) -> Result<BulkReport, OpError> {
-        let guard = self.write()?;
-        let mut op = guard.begin_bulk(plan)?;
-        loop {
-            if let Poll::Ready(report) = op.poll(&guard) {
-                return report;
-            }
-            let (cpu, deadline) = op.awaited(&guard);
-            self.platform.wait(Who::Control(cpu), deadline);
         }
     }
 
@@ -177,11 +79,6 @@ impl<'a, P: Platform, T: Trace> Cpuhp<'a, P, T> {
     /// Returns the tag of the sync word of `cpu`, for showing.
     pub fn tag(&self, cpu: CpuId) -> Option<Tag> {
         self.record(cpu).map(|rec| rec.edges.peek().tag())
-    }
-
-    /// Returns the failure of the last operation on `cpu`, if it failed.
-    pub fn last_error(&self, cpu: CpuId) -> Option<Failure> {
-        self.failure(cpu, self.record(cpu)?)
     }
 
     /// CPUs that firmware lists as usable, as of the last operation.

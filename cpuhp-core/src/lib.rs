@@ -35,8 +35,8 @@
 //!
 //! # Where things are
 //!
-//! `op` moves one CPU, `bulk` many; `ap` is the moved CPU's side. Both meet in `handshake` and
-//! nowhere else. `decide` says what comes next, `walk` runs steps, `table` knows the order.
+//! `everyday` and `machine` are the blocking forms. `op` moves one CPU, `bulk` many; `ap` is the moved
+//! CPU's side. Both sides meet in `handshake` and nowhere else. `decide` says what comes next, `walk` runs steps, `table` knows the order.
 #![no_std]
 #![warn(missing_docs)]
 
@@ -49,6 +49,7 @@ mod cpu;
 mod decide;
 mod drive;
 mod error;
+mod everyday;
 mod fault;
 mod handshake;
 mod hotplug;

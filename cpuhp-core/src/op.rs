@@ -243,6 +243,11 @@ impl<P: Platform, T: Trace> Cpuhp<'_, P, T> {
             .map_or(Ok(()), |failure| Err(OpError::Failed(failure)))
     }
 
+    /// Returns the failure of the last operation on `cpu`, if it failed.
+    pub fn last_error(&self, cpu: CpuId) -> Option<Failure> {
+        self.failure(cpu, self.record(cpu)?)
+    }
+
     /// Reads the failure of the last operation from its record.
     #[inline(never)]
     pub(crate) fn failure(&self, cpu: CpuId, rec: &Record) -> Option<Failure> {
