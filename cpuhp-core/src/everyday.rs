@@ -43,7 +43,7 @@ impl<P: Platform, T: Trace> Cpuhp<'_, P, T> {
     /// Context: as [`Self::cpu_up`].
     ///
     /// # Errors
-    /// As [`Self::cpu_up`] and [`Self::cpu_down`]; [`Why::BadTarget`] where no CPU can rest.
+    /// As [`Self::cpu_up`] and [`Self::cpu_down`]; [`Why::BadTarget`](crate::Why::BadTarget) where no CPU can rest.
     pub fn drive(&self, cpu: CpuId, target: StateId) -> Result<(), OpError> {
         self.move_to(cpu, target)
     }

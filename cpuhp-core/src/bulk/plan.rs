@@ -14,7 +14,7 @@ pub enum Which<'m> {
     Only(CpuMask<'m>),
 }
 
-/// What became of the CPUs of a bulk operation; details by [`Cpuhp::last_error`].
+/// What became of the CPUs of a bulk operation; details by [`Cpuhp::last_error`](crate::Cpuhp::last_error).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[non_exhaustive]
 pub struct BulkReport {
@@ -40,7 +40,7 @@ pub struct BulkReport {
 pub enum Policy {
     /// A CPU that refuses stays, the others go.
     BestEffort,
-    /// If one refuses, or [`Platform::should_abort`] says so, before the last point of return, every
+    /// If one refuses, or [`Platform::should_abort`](crate::Platform::should_abort) says so, before the last point of return, every
     /// CPU of the batch comes back.
     AllOrNothing,
     /// Errors are counted and passed over, nobody comes back. `Which::All` is every CPU but the
