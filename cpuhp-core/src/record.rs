@@ -127,7 +127,7 @@ pub struct Record {
     pub(crate) ignored: Own,
     /// The armed fault: state in bits 0..16, directions in 16..18; 0 = none.
     pub(crate) fail: Own,
-    /// Inside a multi-instance step: instances done in bits 0..30, bit 31 undoing.
+    /// Inside a multi-instance step: instances done in bits 0..29, then down, begun, undoing.
     pub(crate) cursor: Own,
     /// What made it undo.
     pub(crate) cursor_err: Own,

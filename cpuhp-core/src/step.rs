@@ -202,6 +202,15 @@ impl<'a> Ctx<'a> {
         matches!(self.how.rollback, Rollback::Yes)
     }
 
+    /// The same, for going back inside one step.
+    pub(crate) const fn rolling_back(&self) -> Self {
+        let how = How {
+            rollback: Rollback::Yes,
+            ..self.how
+        };
+        Self { how, ..*self }
+    }
+
     /// Whether the walk is part of a suspend or a resume of the whole machine.
     pub const fn is_suspend(&self) -> bool {
         matches!(self.how.suspend, Suspend::Yes)

@@ -4,15 +4,19 @@
 //! callbacks; no time, no protocol, no decision about what a failure means. Rows of static steps are
 //! iterated as slices; what a step is beyond a function is asked only where it has none.
 
+mod multi;
+
 use crate::cpu::CpuId;
 use crate::error::StepError;
 use crate::fault;
-use crate::instance::{Instance, Instances, Object};
-use crate::record::{DynSlot, Own, Record};
+use crate::instance::{Instances, Object};
+use crate::record::{DynSlot, Record};
 use crate::step::{Ctx, Direction, Half, StateId, Step, StepResult};
 use crate::sync::{AtomicU32, Ordering};
 use crate::table::{DynRange, Row, Table};
 use crate::trace::{StepEvent, Trace};
+
+pub(crate) use multi::Cursor;
 
 /// How a walk ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -51,8 +55,17 @@ impl<T: Trace> Walk<'_, T> {
         } else {
             Direction::Up
         };
-        // The range is cut at an armed fault once, not asked at every step.
-        let armed = fault::between(self.rec, dir, goal).filter(|_| !self.ctx.is_rollback());
+        let kept = Cursor::read(&self.rec.cursor);
+        if let Some(kept) = kept.filter(|kept| kept.dir != dir)
+            && let Err(stop) = self.give_up(kept)
+        {
+            return stop;
+        }
+        // The range is cut at an armed fault once, not asked at every step. A step that has begun is
+        // met the next time.
+        let begun = Cursor::read(&self.rec.cursor).map(|kept| kept.state(self.at()));
+        let armed = fault::between(self.rec, dir, goal)
+            .filter(|at| !self.ctx.is_rollback() && begun != Some(*at));
         let cut = match (dir, armed) {
             (_, None) => goal,
             (Direction::Up, Some(at)) => at.below(),
@@ -169,7 +182,7 @@ impl<T: Trace> Walk<'_, T> {
 
     fn step<S: Half>(&self, step: &S, dir: Direction, at: StateId) -> Walked {
         if let Some(half) = step.half(dir) {
-            let result = self.traced(step.name(), dir, at, || S::call(half, &self.ctx));
+            let result = self.traced(step.name(), dir, at, &self.ctx, || S::call(half, &self.ctx));
             self.judge(at, result)
         } else if let Some(list) = step.instances() {
             self.multi(list, step.name(), dir, at)
@@ -188,13 +201,15 @@ impl<T: Trace> Walk<'_, T> {
     ) -> Stop {
         let result = match what {
             Invoke::Step => match step.half(dir) {
-                Some(half) => self.traced(step.name(), dir, at, || S::call(half, &self.ctx)),
+                Some(half) => {
+                    self.traced(step.name(), dir, at, &self.ctx, || S::call(half, &self.ctx))
+                }
                 None => Ok(()),
             },
             Invoke::Candidate => match step.instances().and_then(Instances::candidate) {
-                Some(one) => {
-                    self.traced(step.name(), dir, at, || one.object().call(dir, &self.ctx))
-                }
+                Some(one) => self.traced(step.name(), dir, at, &self.ctx, || {
+                    one.object().call(dir, &self.ctx)
+                }),
                 None => Ok(()),
             },
         };
@@ -205,71 +220,18 @@ impl<T: Trace> Walk<'_, T> {
         }
     }
 
-    /// Runs the instances of one state: `up` in order of addition, `down` in reverse.
-    fn multi<O: Object + ?Sized>(
-        &self,
-        list: &'static Instances<O>,
-        name: &'static str,
-        dir: Direction,
-        at: StateId,
-    ) -> Walked {
-        let call = |one: &Instance<O>, dir| {
-            self.traced(name, dir, at, || one.object().call(dir, &self.ctx))
-        };
-        let mut cursor = Cursor::read(&self.rec.cursor);
-        if !cursor.undoing {
-            for one in list.in_order(dir).skip(cursor.done) {
-                match self.judge(at, call(one, dir)) {
-                    Ok(()) => cursor.done += 1,
-                    Err(Stop::Failed(_, error)) => {
-                        self.rec.cursor_err.set(StepError::to_word(Some(error)));
-                        cursor.undoing = true;
-                        break;
-                    }
-                    Err(stop) => {
-                        cursor.write(&self.rec.cursor);
-                        return Err(stop);
-                    }
-                }
-            }
-        }
-        if !cursor.undoing {
-            self.rec.cursor.set(0);
-            return Ok(());
-        }
-        let first = StepError::from_word(self.rec.cursor_err.get()).unwrap_or(StepError::TORN);
-        let back = dir.opposite();
-        while cursor.done > 0 {
-            let Some(one) = list.in_order(dir).nth(cursor.done - 1) else {
-                break;
-            };
-            match call(one, back) {
-                Ok(()) => cursor.done -= 1,
-                Err(StepError::WOULD_BLOCK) => {
-                    cursor.write(&self.rec.cursor);
-                    return Err(Stop::Pending);
-                }
-                Err(second) => {
-                    self.rec.cursor.set(0);
-                    return Err(Stop::Torn(at, first, second));
-                }
-            }
-        }
-        self.rec.cursor.set(0);
-        Err(Stop::Failed(at, first))
-    }
-
     fn traced(
         &self,
         name: &'static str,
         dir: Direction,
         state: StateId,
+        ctx: &Ctx<'_>,
         call: impl FnOnce() -> StepResult,
     ) -> StepResult {
         if !T::ON {
             return call();
         }
-        let rollback = self.ctx.is_rollback();
+        let rollback = ctx.is_rollback();
         let event = StepEvent {
             cpu: self.ctx.cpu,
             on: self.on,
@@ -345,30 +307,6 @@ pub(crate) enum Invoke {
     Step,
     /// The instance that is being added or removed.
     Candidate,
-}
-
-/// How far the instances of a step are.
-struct Cursor {
-    done: usize,
-    undoing: bool,
-}
-
-const UNDOING: u32 = 1 << 31;
-
-impl Cursor {
-    fn read(word: &Own) -> Self {
-        let word = word.get();
-        Self {
-            done: (word & !UNDOING) as usize,
-            undoing: word & UNDOING != 0,
-        }
-    }
-
-    fn write(&self, word: &Own) {
-        // More instances than 2^31 do not fit into any memory.
-        let done = u32::try_from(self.done).unwrap_or(0) & !UNDOING;
-        word.set(done | if self.undoing { UNDOING } else { 0 });
-    }
 }
 
 /// The steps of `row` numbered `first .. end`, or `None` if there are none.
