@@ -1,16 +1,19 @@
 //! Taking the boot CPU in: the one CPU that nobody kicks. It is control CPU and AP of the same
 //! operation, and polls both sides in turn.
 
+use core::task::Poll;
+
 use crate::ap::ApNext;
 use crate::cpu::CpuId;
 use crate::drive::Advance;
 use crate::error::{OpError, Why};
 use crate::handshake::{Release, Tag};
-use crate::hotplug::{Cpuhp, Section};
+use crate::hotplug::Cpuhp;
 use crate::mask::Kind;
 use crate::phase::Bounds;
 use crate::platform::{Platform, Who};
 use crate::record::Record;
+use crate::step::Section;
 use crate::sync::Ordering;
 use crate::trace::Trace;
 
@@ -40,7 +43,10 @@ impl<P: Platform, T: Trace> Cpuhp<'_, P, T> {
         if self.storage.slots.len() < self.table().dynamic_states() {
             return Err(refused(Why::StorageTooSmall));
         }
-        let guard = self.lock().map_err(refused)?;
+        let mut writing = self.lock().map_err(refused)?;
+        let Poll::Ready(guard) = writing.poll() else {
+            return Err(refused(Why::Busy));
+        };
         let is_new = match rec.edges.look().tag() {
             Tag::Dead => self.storage.next(Kind::Available, 0).is_none(),
             Tag::Up => rec.state() < self.table().online(),

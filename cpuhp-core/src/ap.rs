@@ -6,11 +6,11 @@
 
 use crate::cpu::CpuId;
 use crate::handshake::{Order, Request, Tag, Word};
-use crate::hotplug::{Cpuhp, Section};
+use crate::hotplug::Cpuhp;
 use crate::mask::Kind;
 use crate::platform::{Platform, Who};
 use crate::record::Record;
-use crate::step::{Rollback, StateId};
+use crate::step::{Direction, How, Rollback, Section, StateId};
 use crate::trace::Trace;
 use crate::walk::Stop;
 
@@ -236,13 +236,8 @@ impl<P: Platform, T: Trace> Cpuhp<'_, P, T> {
             self.platform().enter_atomic();
         }
         let idle = self.table().ap_idle();
-        let rollback = if word.is_back() {
-            Rollback::Yes
-        } else {
-            Rollback::No
-        };
-        let section = (Section::Starting, rollback);
-        if self.walk(cpu, rec, cpu, section, idle) != Stop::Done {
+        let how = word.how();
+        if self.walk(cpu, rec, cpu, how, idle) != Stop::Done {
             return Flow::Return(ApNext::Spin);
         }
         Self::mark_entered(rec, Section::Starting);
@@ -260,8 +255,11 @@ impl<P: Platform, T: Trace> Cpuhp<'_, P, T> {
         let Some(request) = rec.edges.ap_request() else {
             return Flow::Return(ApNext::Idle);
         };
-        if request.order() == Order::Die {
-            return self.ap_leave(cpu, rec, word);
+        match request.order() {
+            Order::Die => return self.ap_leave(cpu, rec, word),
+            Order::InvokeUp => return self.ap_invoke(cpu, rec, request, Direction::Up),
+            Order::InvokeDown => return self.ap_invoke(cpu, rec, request, Direction::Down),
+            Order::Up | Order::Down => {}
         }
         if rec.mode.get() == IDLE {
             self.ap_begin(cpu, rec, request);
@@ -272,15 +270,22 @@ impl<P: Platform, T: Trace> Cpuhp<'_, P, T> {
         } else {
             request.goal()
         };
-        let rollback = if back || request.is_rollback() {
-            Rollback::Yes
-        } else {
-            Rollback::No
-        };
-        let section = (Section::Online, rollback);
-        match self.walk(cpu, rec, cpu, section, goal) {
+        let how = request.how(
+            Section::Online,
+            if back { Rollback::Yes } else { Rollback::No },
+        );
+        match self.walk(cpu, rec, cpu, how, goal) {
             Stop::Pending => return Flow::Return(ApNext::Wait),
-            Stop::Done => {}
+            Stop::Done => rec.mend(),
+            Stop::Torn(at, err, second) => {
+                rec.set_torn(at);
+                if back {
+                    rec.walk_second.set(at, err);
+                } else {
+                    rec.walk_first.set(at, err);
+                    rec.walk_second.set(at, second);
+                }
+            }
             Stop::Failed(at, err) if back => rec.walk_second.set(at, err),
             Stop::Failed(at, err) => {
                 rec.walk_first.set(at, err);
@@ -291,6 +296,19 @@ impl<P: Platform, T: Trace> Cpuhp<'_, P, T> {
             }
         }
         self.ap_answer(cpu, rec, request);
+        Flow::Again
+    }
+
+    /// Calls one half of one state for a registration; the state does not move.
+    fn ap_invoke(&self, cpu: CpuId, rec: &Record, request: Request, dir: Direction) -> Flow {
+        rec.walk_first.clear();
+        match self.invoke(cpu, rec, cpu, request.goal(), dir, request.invoked()) {
+            Stop::Pending => return Flow::Return(ApNext::Wait),
+            Stop::Failed(at, err) | Stop::Torn(at, err, _) => rec.walk_first.set(at, err),
+            Stop::Done => {}
+        }
+        rec.edges.ap_answer(request, rec.state());
+        self.platform().notify_ctl(cpu);
         Flow::Again
     }
 
@@ -332,10 +350,11 @@ impl<P: Platform, T: Trace> Cpuhp<'_, P, T> {
                 self.storage.take(Kind::Available, cpu);
             }
             let kick = self.table().kick();
-            let back = rec.edges.ap_request().is_some_and(Request::is_rollback);
-            let rollback = if back { Rollback::Yes } else { Rollback::No };
-            let section = (Section::Starting, rollback);
-            if self.walk(cpu, rec, cpu, section, kick) != Stop::Done {
+            let how = match rec.edges.ap_request() {
+                Some(request) => request.how(Section::Starting, Rollback::No),
+                None => How::forward(Section::Starting),
+            };
+            if self.walk(cpu, rec, cpu, how, kick) != Stop::Done {
                 return Flow::Return(ApNext::Spin);
             }
             rec.mode.set(IDLE);

@@ -2,12 +2,12 @@
 //!
 //! A stage has a goal. The batch is sent there and collected; CPUs that failed in the stage are then
 //! driven back, one at a time; then comes the next stage. PREPARE of the whole batch is done before
-//! its first kick. A CPU that never comes holds nobody up: the collector passes over it, and all
-//! deadlines run at once.
+//! its first kick. A CPU that never comes holds nobody up: those that have come go on through the stages
+//! without it, whoever comes later follows in a round of its own, and all deadlines run at once.
 
+mod plan;
 mod stage;
 
-use core::fmt;
 use core::task::Poll;
 
 use crate::cpu::CpuId;
@@ -15,63 +15,18 @@ use crate::decide::Meet;
 use crate::error::{OpError, Why};
 use crate::handshake::{Release, Tag};
 use crate::hotplug::Cpuhp;
-use crate::lock::WriteGuard;
-use crate::mask::{CpuMask, Kind};
+use crate::lock::{Leaving, WriteGuard};
+use crate::mask::Kind;
 use crate::phase::Until;
 use crate::platform::Platform;
 use crate::record::Record;
+use crate::run::Mode;
 use crate::step::{Direction, StateId};
 use crate::sync::Ordering;
-use crate::table::Mode;
 use crate::trace::Trace;
 
-/// Which CPUs a bulk operation is about.
-#[derive(Clone, Copy, Debug)]
-pub enum Which<'m> {
-    /// Up: every present CPU. Down: every online CPU. Never the calling one.
-    All,
-    /// These.
-    Only(CpuMask<'m>),
-}
-
-/// What became of the CPUs of a bulk operation; details by [`Cpuhp::last_error`].
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-#[non_exhaustive]
-pub struct BulkReport {
-    /// At the target.
-    pub done: u32,
-    /// Failed, and driven back as far as possible.
-    pub failed: u32,
-    /// In flight past their deadline; can be resumed.
-    pub stuck: u32,
-    /// Named, but not present, the calling one, or held by another operation.
-    pub skipped: u32,
-    /// Left where they were because a stuck CPU occupies a step that takes one at a time.
-    pub not_tried: u32,
-}
-
-impl BulkReport {
-    /// Whether every CPU that was named is at the target.
-    pub const fn is_complete(&self) -> bool {
-        self.failed == 0 && self.stuck == 0 && self.skipped == 0 && self.not_tried == 0
-    }
-}
-
-impl fmt::Display for BulkReport {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} done", self.done)?;
-        let rest = [
-            (self.failed, "failed"),
-            (self.stuck, "stuck"),
-            (self.skipped, "skipped"),
-            (self.not_tried, "not tried"),
-        ];
-        for (count, what) in rest.into_iter().filter(|(count, _)| *count > 0) {
-            write!(f, ", {count} {what}")?;
-        }
-        Ok(())
-    }
-}
+pub use plan::{BulkReport, Policy, Which};
+pub(crate) use plan::{Plan, Suspend};
 
 /// How many missing CPUs in a row the collector passes over before it goes back to the first.
 const AHEAD: u32 = 8;
@@ -89,12 +44,23 @@ enum Pass {
     Settle,
 }
 
+/// What a stage does about CPUs that were kicked and have not come.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Arrival {
+    /// Waits for them, until somebody has come and nobody else does.
+    Awaited,
+    /// Goes on without them.
+    PassedOver,
+}
+
 /// Whether an operation ends early.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Stop {
     Never,
     /// A CPU that was stuck before is inside a step that takes one CPU at a time, and stays there.
     AfterGathering,
+    /// Somebody refused under [`Policy::AllOrNothing`]: the whole batch is on its way back.
+    TurningBack,
 }
 
 /// A running bulk operation: poll it under the guard until it is ready.
@@ -106,12 +72,18 @@ enum Stop {
 pub struct BulkOp {
     stamp: u32,
     dir: Direction,
+    limit: u32,
+    policy: Policy,
+    suspend: Suspend,
     pass: Pass,
     mode: Mode,
     goal: StateId,
     meet: Meet,
     until: Until,
     stop: Stop,
+    arrival: Arrival,
+    /// How many reached the goal of the stage so far.
+    came: u32,
     cursor: u32,
     ahead: u32,
     missed: u32,
@@ -128,7 +100,19 @@ impl<P: Platform, T: Trace> WriteGuard<'_, '_, P, T> {
     /// [`Why::NoSuchCpu`] if a CPU beyond the records is named, [`Why::Busy`] while another bulk
     /// operation runs under this guard; nothing changed.
     pub fn bring_up(&self, which: Which<'_>) -> Result<BulkOp, OpError> {
-        self.begin_bulk(Direction::Up, which)
+        self.begin_bulk(Plan::up(which, u32::MAX))
+    }
+
+    /// Begins to bring CPUs to `ONLINE` until `limit` CPUs are online, all others counted.
+    ///
+    /// A limit that is reached already kicks nobody. The place of a CPU that fails goes to the next.
+    ///
+    /// Context: any available CPU.
+    ///
+    /// # Errors
+    /// As [`Self::bring_up`].
+    pub fn bring_up_to(&self, which: Which<'_>, limit: u32) -> Result<BulkOp, OpError> {
+        self.begin_bulk(Plan::up(which, limit))
     }
 
     /// Begins to take many CPUs down to `OFFLINE`, best effort. Nothing runs before the first poll.
@@ -139,48 +123,65 @@ impl<P: Platform, T: Trace> WriteGuard<'_, '_, P, T> {
     /// [`Why::LastCpu`], [`Why::OnSelf`], [`Why::NotSupported`], naming the CPU; [`Why::NoSuchCpu`] and
     /// [`Why::Busy`] as in [`Self::bring_up`]. Nothing changed.
     pub fn take_down(&self, which: Which<'_>) -> Result<BulkOp, OpError> {
-        self.begin_bulk(Direction::Down, which)
+        self.take_down_with(which, Policy::BestEffort)
+    }
+
+    /// Begins to take many CPUs down; `policy` says what a refusal means for the others.
+    ///
+    /// Context: any available CPU.
+    ///
+    /// # Errors
+    /// As [`Self::take_down`].
+    pub fn take_down_with(&self, which: Which<'_>, policy: Policy) -> Result<BulkOp, OpError> {
+        self.begin_bulk(Plan::down(which, policy))
     }
 
     #[inline(never)]
-    pub(crate) fn begin_bulk(&self, dir: Direction, which: Which<'_>) -> Result<BulkOp, OpError> {
+    pub(crate) fn begin_bulk(&self, plan: Plan<'_>) -> Result<BulkOp, OpError> {
         let hp = self.hp;
         let caller = hp.platform().this_cpu();
-        if let Some((cpu, why)) = hp.refusal_of_bulk(dir, which, caller) {
+        if let Some((cpu, why)) = hp.refusal_of_bulk(plan, caller) {
             return Err(OpError::refused(cpu, why));
         }
         let stamp = hp.storage.lock.next_stamp();
         if !hp.storage.lock.claim_bulk(stamp) {
             return Err(OpError::refused(caller, Why::Busy));
         }
-        for kind in [Kind::Batch, Kind::Pending] {
+        for kind in [Kind::Batch, Kind::Pending, Kind::Waiting] {
             hp.storage
                 .each(kind)
                 .for_each(|cpu| hp.storage.take(kind, cpu));
         }
+        for cpu in hp.all_cpus().filter(|cpu| hp.names(plan, *cpu)) {
+            hp.storage.add(Kind::Waiting, cpu);
+        }
         let mut op = BulkOp {
             stamp,
-            dir,
+            dir: plan.dir,
+            limit: plan.limit,
+            policy: plan.policy,
+            suspend: plan.suspend,
             pass: Pass::Issue,
             mode: Mode::Together,
-            goal: match dir {
-                Direction::Up => StateId::OFFLINE,
-                Direction::Down => StateId::new(u16::MAX),
-            },
+            goal: StateId::OFFLINE,
             meet: Meet::No,
             until: Until::Rest,
             stop: Stop::Never,
+            arrival: Arrival::Awaited,
+            came: 0,
             cursor: 0,
             ahead: AHEAD,
             missed: 0,
             collected: 0,
             report: BulkReport::default(),
         };
-        for cpu in hp.all_cpus().filter(|cpu| hp.names(dir, which, *cpu)) {
-            let able = cpu != caller && (dir == Direction::Down || hp.refresh_present(cpu));
-            op.admit(hp, cpu, hp.record(cpu).filter(|_| able));
-        }
-        op.begin_gathering(hp);
+        let leaving = if plan.dir == Direction::Down {
+            Leaving::Yes
+        } else {
+            Leaving::No
+        };
+        hp.storage.lock.set_leaving(leaving);
+        op.admit_more(hp);
         Ok(op)
     }
 }
@@ -191,36 +192,37 @@ impl<P: Platform, T: Trace> Cpuhp<'_, P, T> {
         (0..u32::try_from(self.cpus()).unwrap_or(u32::MAX)).map(CpuId::new)
     }
 
-    /// Whether `which` names `cpu`.
+    /// Whether a plan names `cpu`.
     #[inline(never)]
-    fn names(&self, dir: Direction, which: Which<'_>, cpu: CpuId) -> bool {
-        match (which, dir) {
+    fn names(&self, plan: Plan<'_>, cpu: CpuId) -> bool {
+        match (plan.which, plan.dir) {
             (Which::Only(mask), _) => mask.contains(cpu),
             (Which::All, _) if cpu == self.platform().this_cpu() => false,
             (Which::All, Direction::Up) => self.refresh_present(cpu),
+            (Which::All, Direction::Down) if plan.policy == Policy::Force => {
+                self.state(cpu) != Some(StateId::OFFLINE)
+            }
             (Which::All, Direction::Down) => self.storage.has(Kind::Online, cpu),
         }
     }
 
     /// Evaluates every guard before anything moves: of teardown, on the CPUs that stay online
     /// without the whole batch.
-    fn refusal_of_bulk(
-        &self,
-        dir: Direction,
-        which: Which<'_>,
-        caller: CpuId,
-    ) -> Option<(CpuId, Why)> {
-        if let Which::Only(mask) = which
+    fn refusal_of_bulk(&self, plan: Plan<'_>, caller: CpuId) -> Option<(CpuId, Why)> {
+        if self.storage.lock.is_disabled() {
+            return Some((caller, Why::Disabled));
+        }
+        if let Which::Only(mask) = plan.which
             && let Some(beyond) = mask.each().find(|cpu| cpu.index() >= self.cpus())
         {
             return Some((beyond, Why::NoSuchCpu));
         }
-        if dir == Direction::Up {
+        if plan.dir == Direction::Up {
             return None;
         }
         let (mut last, mut stays, mut fixed) = (None, false, None);
         for cpu in self.all_cpus() {
-            let named = self.names(dir, which, cpu);
+            let named = self.names(plan, cpu);
             let online = self.stays_online(cpu);
             stays |= online && !named;
             if online && named {
@@ -228,13 +230,13 @@ impl<P: Platform, T: Trace> Cpuhp<'_, P, T> {
             }
             let tag = self.tag(cpu);
             let runs = matches!(tag, Some(Tag::Alive | Tag::Go | Tag::Up));
-            if named && runs && !self.platform().can_off(cpu) {
+            if named && runs && plan.policy != Policy::Force && !self.platform().can_off(cpu) {
                 fixed = fixed.or(Some((cpu, Why::NotSupported)));
             }
         }
         match last {
             Some(last) if !stays => Some((last, Why::LastCpu)),
-            _ if self.names(dir, which, caller) => Some((caller, Why::OnSelf)),
+            _ if self.names(plan, caller) => Some((caller, Why::OnSelf)),
             _ => fixed,
         }
     }
@@ -266,9 +268,7 @@ impl BulkOp {
             if passed.is_pending() {
                 return Poll::Pending;
             }
-            if settled && !self.begin_next(hp) {
-                self.report.done += Self::end_all(hp, Kind::Batch);
-                hp.storage.lock.free_bulk();
+            if settled && !self.begin_next(hp) && !self.end_round(hp) {
                 return Poll::Ready(Ok(self.report));
             }
         }
@@ -293,14 +293,61 @@ impl BulkOp {
         )
     }
 
-    /// Takes `cpu` into the batch if it is able to go and its record can be claimed.
+    /// Ends a round: `true` if CPUs that failed left places to others, who go now.
+    fn end_round<P: Platform, T: Trace>(&mut self, hp: &Cpuhp<'_, P, T>) -> bool {
+        let frozen = self.suspend == Suspend::Yes && self.dir == Direction::Down;
+        if frozen && self.stop == Stop::Never {
+            hp.storage
+                .each(Kind::Batch)
+                .for_each(|cpu| hp.storage.add(Kind::Frozen, cpu));
+        }
+        self.report.done += self.end_all(hp, Kind::Batch);
+        self.admit_more(hp);
+        if hp.storage.next(Kind::Batch, 0).is_some() {
+            return true;
+        }
+        for cpu in hp.storage.each(Kind::Waiting) {
+            self.report.beyond_limit += 1;
+            hp.storage.take(Kind::Waiting, cpu);
+        }
+        hp.storage.lock.set_leaving(Leaving::No);
+        hp.storage.lock.free_bulk();
+        false
+    }
+
+    /// Takes CPUs that wait into the batch, as many as the limit has room for, and begins with them.
+    fn admit_more<P: Platform, T: Trace>(&mut self, hp: &Cpuhp<'_, P, T>) {
+        let online = u32::try_from(hp.online().count()).unwrap_or(u32::MAX);
+        let mut room = self.limit.saturating_sub(online);
+        let is_online = |cpu| hp.storage.has(Kind::Online, cpu);
+        for cpu in hp.storage.each(Kind::Waiting) {
+            let needs_room = self.dir == Direction::Up && !is_online(cpu);
+            if needs_room && room == 0 {
+                continue;
+            }
+            hp.storage.take(Kind::Waiting, cpu);
+            let able = cpu != hp.platform().this_cpu()
+                && (self.dir == Direction::Down || hp.refresh_present(cpu));
+            if self.admit(hp, cpu, hp.record(cpu).filter(|_| able)) && needs_room {
+                room -= 1;
+            }
+        }
+        (self.pass, self.mode, self.until) = (Pass::Issue, Mode::Together, Until::Rest);
+        self.goal = match self.dir {
+            Direction::Up => StateId::OFFLINE,
+            Direction::Down => StateId::new(u16::MAX),
+        };
+        self.begin_gathering(hp);
+    }
+
+    /// Takes `cpu` into the batch if it is able to go and its record can be claimed; says whether.
     #[inline(never)]
     fn admit<P: Platform, T: Trace>(
         &mut self,
         hp: &Cpuhp<'_, P, T>,
         cpu: CpuId,
         rec: Option<&Record>,
-    ) {
+    ) -> bool {
         // Acquire: pairs with the end of the last operation on this CPU.
         let claim = |rec: &&Record| {
             let swap =
@@ -310,15 +357,22 @@ impl BulkOp {
         };
         let Some(rec) = rec.filter(claim) else {
             self.report.skipped += 1;
-            return;
+            return false;
         };
         match self.dir {
             Direction::Up => rec.begin(hp.table().online(), Release::Auto),
             Direction::Down => {
                 rec.begin(StateId::OFFLINE, Release::ByControl);
                 rec.set_leaving();
+                if self.policy == Policy::Force {
+                    rec.set_forced();
+                }
             }
         }
+        if self.suspend == Suspend::Yes {
+            rec.set_suspend();
+        }
         hp.storage.add(Kind::Batch, cpu);
+        true
     }
 }

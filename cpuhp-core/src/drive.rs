@@ -3,15 +3,16 @@
 //! Called by `op` for one CPU and by `bulk` for each of many, on the control CPU, by whoever holds the
 //! record's owner stamp. Every wait has a deadline; a failure turns the operation round once.
 
+use crate::bulk::Suspend;
 use crate::cpu::CpuId;
 use crate::decide::{Action, Mailbox, Seen, decide};
 use crate::error::StepError;
 use crate::handshake::{Order, Release, Request, Tag, Word};
-use crate::hotplug::{Cpuhp, Section};
+use crate::hotplug::Cpuhp;
 use crate::phase::{Awaited, Bounds, Phase, Until};
 use crate::platform::{Confirm, KickOutcome, Platform};
 use crate::record::Record;
-use crate::step::{Direction, StateId};
+use crate::step::{Direction, Section, StateId};
 use crate::trace::Trace;
 use crate::walk::Stop;
 
@@ -116,10 +117,12 @@ impl<P: Platform, T: Trace> Cpuhp<'_, P, T> {
                 Confirm::Parked => {}
             }
         }
+        let how = rec.how(Section::Prepare);
         let on = self.platform().this_cpu();
-        match self.walk(cpu, rec, on, (Section::Prepare, rec.rollback()), goal) {
+        match self.walk(cpu, rec, on, how, goal) {
             Stop::Done => {
                 rec.set_prepared();
+                rec.mend();
                 if rec.state().above() == self.table().kick() {
                     Self::mark_entered(rec, Section::Prepare);
                 }
@@ -127,6 +130,11 @@ impl<P: Platform, T: Trace> Cpuhp<'_, P, T> {
             }
             Stop::Pending => self.await_or_stuck(rec, Awaited::Step),
             Stop::Failed(at, err) => self.fail(rec, at, err),
+            Stop::Torn(at, err, second) => {
+                rec.set_torn(at);
+                let next = self.fail(rec, at, err);
+                Self::end_rollback(rec, at, second, next)
+            }
         }
     }
 
@@ -144,7 +152,7 @@ impl<P: Platform, T: Trace> Cpuhp<'_, P, T> {
         if rests && self.platform().confirm(cpu) == Confirm::Off {
             return self.bury(cpu, rec, word);
         }
-        let (idle, limit) = (self.table().ap_idle(), self.table().par_limit().min(goal));
+        let (idle, limit) = (self.table().ap_idle(), self.par_limit().min(goal));
         let auto = rec.release_mode() == Release::Auto && limit >= idle;
         if auto && limit > idle {
             rec.edges.post(Request::up(limit));
@@ -159,7 +167,7 @@ impl<P: Platform, T: Trace> Cpuhp<'_, P, T> {
         } else {
             Release::ByControl
         };
-        let Some(kicked) = rec.edges.kick(word, release) else {
+        let Some(kicked) = rec.edges.kick(word, release, rec.suspend()) else {
             return Next::Again;
         };
         rec.disarm();
@@ -257,6 +265,16 @@ impl<P: Platform, T: Trace> Cpuhp<'_, P, T> {
         } else {
             return self.fail(rec, self.table().ap_idle(), StepError::NOT_SUPPORTED);
         };
+        let request = if rec.suspend() == Suspend::Yes {
+            request.suspend()
+        } else {
+            request
+        };
+        let request = if rec.is_forced() {
+            request.force()
+        } else {
+            request
+        };
         let back = rec.phase() == Phase::Back;
         rec.edges
             .post(if back { request.rollback() } else { request });
@@ -273,12 +291,18 @@ impl<P: Platform, T: Trace> Cpuhp<'_, P, T> {
         };
         let next = self.fail(rec, at, err);
         match rec.walk_second.get() {
-            Some((at, err)) if rec.second.get().is_none() => {
-                rec.second.set(at, err);
-                Next::Stop(Advance::Ended)
-            }
-            _ => next,
+            Some((at, err)) => Self::end_rollback(rec, at, err, next),
+            None => next,
         }
+    }
+
+    /// The rollback failed where the failure was met: it ends there.
+    fn end_rollback(rec: &Record, at: StateId, err: StepError, next: Next) -> Next {
+        if rec.second.get().is_some() {
+            return next;
+        }
+        rec.second.set(at, err);
+        Next::Stop(Advance::Ended)
     }
 
     fn confirm_gone(&self, cpu: CpuId, rec: &Record, word: Word) -> Next {
@@ -367,6 +391,9 @@ impl<P: Platform, T: Trace> Cpuhp<'_, P, T> {
             return Next::Stop(Advance::Ended);
         }
         rec.first.set(at, err);
+        if rec.is_forced() {
+            return Next::Stop(Advance::Ended);
+        }
         rec.turn_back();
         Next::Stop(Advance::Turned)
     }

@@ -30,6 +30,11 @@ impl StepError {
     /// The platform cannot stop this CPU, so it cannot go below `AP_IDLE`.
     pub const NOT_SUPPORTED: Self = Self::built_in(3);
 
+    /// An armed fault was hit; the step was not called.
+    pub const INJECTED: Self = Self::built_in(4);
+    /// The undo inside a multi-instance step failed as well: the step is half up.
+    pub const TORN: Self = Self::built_in(5);
+
     /// The kick was refused for this cause; [`Failure::kick`] has the raw code too.
     pub const fn kick(kind: KickErrorKind) -> Self {
         Self::built_in(KICK + kind as i32)
@@ -100,6 +105,8 @@ impl fmt::Display for StepError {
             Self::TIMEOUT => f.write_str("not alive before the deadline"),
             Self::STUCK => f.write_str("stuck past the deadline"),
             Self::NOT_SUPPORTED => f.write_str("the platform cannot stop this cpu"),
+            Self::INJECTED => f.write_str("injected fault"),
+            Self::TORN => f.write_str("left half up"),
             other if other.as_kick().is_some() => f.write_str("kick refused"),
             Self(code) => write!(f, "error {code}"),
         }
@@ -195,6 +202,12 @@ pub enum Why {
     BadTarget,
     /// Another operation is in flight.
     Busy,
+    /// A multi-instance step of it is half up: only a forced teardown may pass.
+    Torn,
+    /// Hotplug is disabled for now.
+    Disabled,
+    /// The machine is not frozen.
+    NotFrozen,
     /// The handle is of an operation that another one has taken over, or that has ended.
     Stale,
     /// Called from inside a step: waiting for it would wait for itself.
@@ -219,6 +232,9 @@ impl fmt::Display for Why {
             Self::OnSelf => "the calling cpu cannot move itself",
             Self::BadTarget => "no cpu can rest at that state",
             Self::Busy => "another operation is in flight",
+            Self::Torn => "a step of it is half up; only a forced teardown may pass",
+            Self::NotFrozen => "the machine is not frozen",
+            Self::Disabled => "hotplug is disabled",
             Self::Stale => "the handle is stale",
             Self::WouldDeadlock => "called from inside a step",
             Self::CallerOffline => "the calling cpu is not available",

@@ -21,180 +21,17 @@
 //! | `req`, `ack` | writer stores, reader loads | Release, Acquire | request, result |
 //! | `sync` read to decide | both sides | Acquire | the other side's last edge |
 
+mod request;
+mod word;
+
+use crate::bulk::Suspend;
 use crate::step::{Rollback, StateId};
 use crate::sync::{AtomicU32, Ordering, zero_const};
 
-/// What the sync word says of a CPU.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-#[repr(u8)]
-pub enum Tag {
-    /// Off, confirmed.
-    Dead = 0,
-    /// Asked to start, not heard of yet.
-    Kicked = 1,
-    /// It runs and waits for its release.
-    Alive = 2,
-    /// Released: it walks STARTING up.
-    Go = 3,
-    /// Its mailbox works.
-    Up = 4,
-    /// Told to leave before it was released.
-    Die = 5,
-    /// It has said its last word and is on its way out.
-    Gone = 6,
-    /// Given up on before it came; it may still come.
-    Cancelled = 7,
-    /// It came too late, or lost patience, and rests until it is wanted again.
-    Parked = 8,
-}
-
-impl Tag {
-    /// Whether the AP does not run, or rests off everything PREPARE made.
-    pub(crate) const fn is_resting(self) -> bool {
-        matches!(self, Self::Dead | Self::Parked)
-    }
-
-    /// Whether the AP is moving by itself, so that its state is its own.
-    #[inline]
-    pub(crate) const fn is_moving(self) -> bool {
-        matches!(self, Self::Go | Self::Die | Self::Gone)
-    }
-}
-
-/// One reading of the sync word: `tag` in bits 0..8, `flags` in 8..16, `epoch` in 16..32.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Word(u32);
-
-/// Whether a started AP needs a release.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Release {
-    /// It waits in ALIVE until the control CPU lets it go.
-    ByControl,
-    /// It goes on by itself up to the pre-posted request.
-    Auto,
-}
-
-const AUTO: u32 = 1 << 8;
-/// Released on the way back from a failure.
-const BACK: u32 = 1 << 9;
-
-impl Word {
-    #[inline]
-    const fn new(tag: Tag, flags: u32, epoch: u16) -> Self {
-        Self(tag as u32 | flags | (epoch as u32) << 16)
-    }
-
-    #[inline]
-    pub(crate) const fn tag(self) -> Tag {
-        match self.0 & 0xff {
-            1 => Tag::Kicked,
-            2 => Tag::Alive,
-            3 => Tag::Go,
-            4 => Tag::Up,
-            5 => Tag::Die,
-            6 => Tag::Gone,
-            7 => Tag::Cancelled,
-            8 => Tag::Parked,
-            // No other number is ever written.
-            _ => Tag::Dead,
-        }
-    }
-
-    #[inline]
-    pub(crate) const fn epoch(self) -> u16 {
-        (self.0 >> 16) as u16
-    }
-
-    #[inline]
-    const fn is_auto(self) -> bool {
-        self.0 & AUTO != 0
-    }
-
-    /// Whether the AP was released on the way back from a failure.
-    #[inline]
-    pub(crate) const fn is_back(self) -> bool {
-        self.0 & BACK != 0
-    }
-
-    /// The same start in another tag; the flags belong to KICKED and GO only.
-    #[inline]
-    const fn to(self, tag: Tag) -> Self {
-        Self::new(tag, 0, self.epoch())
-    }
-}
-
-/// What the control CPU asks of an AP that is up.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[repr(u8)]
-pub(crate) enum Order {
-    /// Walk up to the state.
-    Up = 1,
-    /// Walk down to the state, which is `AP_IDLE` or above.
-    Down = 2,
-    /// Walk STARTING down and go.
-    Die = 3,
-}
-
-/// One request: `seq` in bits 24..32, flags and order in 16..24, the state in 0..16.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Request(u32);
-
-/// The walk goes back because of a failure: stop at the next one.
-const ROLLBACK: u32 = 1 << 23;
-/// The CPU will be told to die next.
-const LEAVING: u32 = 1 << 22;
-
-impl Request {
-    #[inline]
-    pub(crate) const fn up(goal: StateId) -> Self {
-        Self((Order::Up as u32) << 16 | goal.get() as u32)
-    }
-
-    #[inline]
-    pub(crate) const fn down(goal: StateId) -> Self {
-        Self((Order::Down as u32) << 16 | goal.get() as u32)
-    }
-
-    #[inline]
-    pub(crate) const fn die() -> Self {
-        Self((Order::Die as u32) << 16)
-    }
-
-    #[inline]
-    pub(crate) const fn leaving(self) -> Self {
-        Self(self.0 | LEAVING)
-    }
-
-    #[inline]
-    pub(crate) const fn rollback(self) -> Self {
-        Self(self.0 | ROLLBACK)
-    }
-
-    #[inline]
-    pub(crate) const fn order(self) -> Order {
-        match self.0 >> 16 & 0xf {
-            1 => Order::Up,
-            3 => Order::Die,
-            // No other number is ever written.
-            _ => Order::Down,
-        }
-    }
-
-    #[inline]
-    pub(crate) const fn goal(self) -> StateId {
-        StateId::new((self.0 & 0xffff) as u16)
-    }
-
-    #[inline]
-    pub(crate) const fn is_leaving(self) -> bool {
-        self.0 & LEAVING != 0
-    }
-
-    #[inline]
-    pub(crate) const fn is_rollback(self) -> bool {
-        self.0 & ROLLBACK != 0
-    }
-}
+pub(crate) use request::{Order, Request};
+pub use word::Tag;
+use word::{AUTO, BACK, RESUME};
+pub(crate) use word::{Release, Word};
 
 const SEQ: u32 = 0xff << 24;
 const ONE_SEQ: u32 = 1 << 24;
@@ -251,11 +88,12 @@ impl Handshake {
 
     /// Begins a start: DEAD, CANCELLED or PARKED -> KICKED, with the next epoch.
     #[inline]
-    pub(crate) fn kick(&self, seen: Word, release: Release) -> Option<Word> {
+    pub(crate) fn kick(&self, seen: Word, release: Release, suspend: Suspend) -> Option<Word> {
         let flags = match release {
             Release::ByControl => 0,
             Release::Auto => AUTO,
         };
+        let flags = flags | if suspend == Suspend::Yes { RESUME } else { 0 };
         let next = Word::new(Tag::Kicked, flags, seen.epoch().wrapping_add(1));
         // Release: the AP's first look acquires what PREPARE wrote, and the pre-posted request.
         self.swap(seen, next, Ordering::Release)
@@ -286,11 +124,8 @@ impl Handshake {
             Rollback::Yes => BACK,
         };
         // Release: the AP's look acquires what the control CPU wrote since the kick.
-        self.swap(
-            seen,
-            Word::new(Tag::Go, flags, seen.epoch()),
-            Ordering::Release,
-        )
+        let next = Word::new(Tag::Go, flags | seen.0 & RESUME, seen.epoch());
+        self.swap(seen, next, Ordering::Release)
     }
 
     /// Takes the calling CPU in, which needs no kick: DEAD -> GO or UP.
@@ -348,7 +183,8 @@ impl Handshake {
     #[inline]
     pub(crate) fn ap_arrive(&self, seen: Word) -> Option<Word> {
         let tag = if seen.is_auto() { Tag::Go } else { Tag::Alive };
-        self.swap(seen, seen.to(tag), Ordering::Relaxed)
+        let next = Word::new(tag, seen.0 & RESUME, seen.epoch());
+        self.swap(seen, next, Ordering::Relaxed)
     }
 
     /// Goes to rest: ALIVE or CANCELLED -> PARKED. Fails if the control CPU wants it after all.

@@ -1,20 +1,18 @@
 //! [`Cpuhp`]: one machine's hotplug, made of a platform, a table, storage and a tracer.
 //!
 //! Holds references only; everything that changes lives in the storage. Looking is lock-free and may
-//! be stale; changing goes through [`WriteGuard`](crate::WriteGuard), which the blocking forms here take for one operation.
+//! be stale; changing goes through [`WriteGuard`](crate::WriteGuard), which the blocking forms
+//! (`everyday`, `machine`) take for one operation.
 
-use core::marker::PhantomData;
-use core::task::Poll;
-
-use crate::bulk::{BulkReport, Which};
 use crate::cpu::CpuId;
-use crate::error::{Failure, OpError, Why};
+use crate::error::Why;
 use crate::handshake::Tag;
+use crate::lock::Stable;
 use crate::mask::{CpuMask, Kind};
-use crate::op::OpFlags;
-use crate::platform::{Platform, Who};
-use crate::record::{Own, Record, Storage};
-use crate::step::{Ctx, Direction, Entry, Rollback, StateId};
+use crate::platform::Platform;
+use crate::record::{DynSlot, Own, Record};
+use crate::step::{Ctx, Entry, Half, How, Section, StateId, Step};
+use crate::storage::Storage;
 use crate::table::Table;
 use crate::trace::Trace;
 use crate::walk::{Stop, Walk};
@@ -26,17 +24,6 @@ pub struct Cpuhp<'a, P: Platform, T: Trace = ()> {
     trace: T,
     table: &'a Table,
     pub(crate) storage: Storage<'a>,
-}
-
-/// The parts of the table, each run in its own way.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Section {
-    /// Control CPU, the AP does not run.
-    Prepare = 0,
-    /// AP, interrupts off.
-    Starting = 1,
-    /// AP, interrupts open.
-    Online = 2,
 }
 
 impl<'a, P: Platform> Cpuhp<'a, P> {
@@ -54,91 +41,6 @@ impl<'a, P: Platform, T: Trace> Cpuhp<'a, P, T> {
             trace,
             table,
             storage,
-        }
-    }
-
-    /// Brings `cpu` to `ONLINE` and returns when it is there.
-    ///
-    /// Context: any available CPU, interrupts on, not inside a step. Waits through
-    /// [`Platform::wait`], each wait with its deadline.
-    ///
-    /// # Errors
-    /// [`OpError::Refused`]: nothing ran. [`OpError::Failed`]: the CPU went back to where it was, or
-    /// the error says where it is.
-    pub fn cpu_up(&self, cpu: CpuId) -> Result<(), OpError> {
-        self.move_to(cpu, self.table.online())
-    }
-
-    /// Takes `cpu` down to `OFFLINE` and returns when it is confirmed off and undone.
-    ///
-    /// Context: as [`Self::cpu_up`], on another CPU than `cpu`.
-    ///
-    /// # Errors
-    /// As [`Self::cpu_up`]; also refused for the last CPU online, for the calling CPU, and for a
-    /// CPU the platform cannot stop.
-    pub fn cpu_down(&self, cpu: CpuId) -> Result<(), OpError> {
-        self.move_to(cpu, StateId::OFFLINE)
-    }
-
-    /// Drives `cpu` to `target`, up or down. A target that is the present state runs nothing.
-    ///
-    /// Context: as [`Self::cpu_up`].
-    ///
-    /// # Errors
-    /// As [`Self::cpu_up`] and [`Self::cpu_down`]; [`Why::BadTarget`] where no CPU can rest.
-    pub fn drive(&self, cpu: CpuId, target: StateId) -> Result<(), OpError> {
-        self.move_to(cpu, target)
-    }
-
-    #[inline(never)]
-    fn move_to(&self, cpu: CpuId, target: StateId) -> Result<(), OpError> {
-        let guard = self.try_write()?;
-        let mut op = guard.op(cpu, target, OpFlags::AUTO)?;
-        loop {
-            if let Poll::Ready(result) = op.poll(&guard) {
-                return result;
-            }
-            self.platform.wait(Who::Control(cpu), op.deadline(&guard));
-        }
-    }
-
-    /// Brings many CPUs to `ONLINE`, in parallel as far as their steps allow.
-    ///
-    /// A CPU that fails goes back by itself and is in the report; the others go on. k CPUs that never
-    /// come cost one time-out, not k.
-    ///
-    /// Context: as [`Self::cpu_up`].
-    ///
-    /// # Errors
-    /// [`OpError::Refused`]: nothing ran.
-    pub fn bring_up(&self, which: Which<'_>) -> Result<BulkReport, OpError> {
-        self.move_many(Direction::Up, which)
-    }
-
-    /// Takes many CPUs down to `OFFLINE`, in parallel as far as their steps allow.
-    ///
-    /// Best effort: a CPU that refuses stays `ONLINE` and is in the report, the others go on.
-    /// `Which::All` is every online CPU but the calling one.
-    ///
-    /// Context: as [`Self::cpu_up`].
-    ///
-    /// # Errors
-    /// [`OpError::Refused`], nothing ran: the batch would leave no CPU online, it has the calling
-    /// CPU in it, or one that the platform cannot stop.
-    pub fn take_down(&self, which: Which<'_>) -> Result<BulkReport, OpError> {
-        self.move_many(Direction::Down, which)
-    }
-
-    #[inline(never)]
-    fn move_many(&self, dir: Direction, which: Which<'_>) -> Result<BulkReport, OpError> {
-        let guard = self.try_write()?;
-        let mut op = guard.begin_bulk(dir, which)?;
-        loop {
-            if let Poll::Ready(report) = op.poll(&guard) {
-                return report;
-            }
-            let (cpu, deadline) = op.awaited(&guard);
-            self.platform.wait(Who::Control(cpu), deadline);
         }
     }
 
@@ -179,11 +81,6 @@ impl<'a, P: Platform, T: Trace> Cpuhp<'a, P, T> {
         self.record(cpu).map(|rec| rec.edges.peek().tag())
     }
 
-    /// Returns the failure of the last operation on `cpu`, if it failed.
-    pub fn last_error(&self, cpu: CpuId) -> Option<Failure> {
-        self.failure(cpu, self.record(cpu)?)
-    }
-
     /// CPUs that firmware lists as usable, as of the last operation.
     pub fn present(&self) -> CpuMask<'a> {
         self.storage.mask(Kind::Present)
@@ -204,7 +101,33 @@ impl<'a, P: Platform, T: Trace> Cpuhp<'a, P, T> {
         self.storage.mask(Kind::Dying)
     }
 
+    /// Returns the name of a state, dynamic ones included; empty if it has none.
+    pub fn name(&self, at: StateId) -> &'static str {
+        self.slot(at)
+            .and_then(DynSlot::get)
+            .map_or_else(|| self.table.name(at), Half::name)
+    }
+
+    /// Returns how many errors the last forced teardown of `cpu` passed over.
+    pub fn ignored(&self, cpu: CpuId) -> Option<u32> {
+        self.record(cpu).map(|rec| rec.ignored.get())
+    }
+
     // ---- what the modules of the two sides share
+
+    /// Returns the slot of a dynamic state.
+    pub(crate) fn slot(&self, at: StateId) -> Option<&'a DynSlot> {
+        self.table
+            .slot_of(at)
+            .and_then(|slot| self.storage.slots.get(slot))
+    }
+
+    /// Returns the step of PREPARE or ONLINE at `at`, static or registered.
+    pub(crate) fn step(&self, at: StateId) -> Option<&'static Step> {
+        self.table
+            .step(at)
+            .or_else(|| self.slot(at).and_then(DynSlot::get))
+    }
 
     pub(crate) fn record(&self, cpu: CpuId) -> Option<&'a Record> {
         self.storage.records.get(cpu.index())
@@ -228,27 +151,44 @@ impl<'a, P: Platform, T: Trace> Cpuhp<'a, P, T> {
         self.platform.context().wrapping_add(1).max(1)
     }
 
-    /// Walks `cpu` towards `goal` on the executing CPU `on`, which is marked as inside a step
-    /// meanwhile.
+    /// Walks `cpu` towards `goal` on the executing CPU `on`.
     #[inline(never)]
     pub(crate) fn walk(
         &self,
         cpu: CpuId,
         rec: &Record,
         on: CpuId,
-        (section, rollback): (Section, Rollback),
+        how: How,
         goal: StateId,
     ) -> Stop {
-        let entered = rec.entered.get() & 1 << section as u32 != 0;
+        self.with_walk(cpu, rec, on, how, |walk| walk.run(goal))
+    }
+
+    /// Runs callbacks on the executing CPU `on`, which is marked as inside a step meanwhile.
+    #[inline]
+    pub(crate) fn with_walk(
+        &self,
+        cpu: CpuId,
+        rec: &Record,
+        on: CpuId,
+        how: How,
+        run: impl FnOnce(&Walk<'_, T>) -> Stop,
+    ) -> Stop {
+        let entered = rec.entered.get() & 1 << how.section as u32 != 0;
+        let entry = if entered { Entry::Again } else { Entry::First };
+        let ctx = Ctx {
+            cpu,
+            entry,
+            how,
+            stable: &Stable::PROOF,
+            storage: &self.storage,
+        };
+        let slots = self.storage.slots;
         let walk = Walk {
             table: self.table,
-            progress: &rec.state,
-            ctx: Ctx {
-                cpu,
-                entry: if entered { Entry::Again } else { Entry::First },
-                rollback,
-                stable: PhantomData,
-            },
+            slots,
+            rec,
+            ctx,
             on,
             trace: &self.trace,
         };
@@ -257,11 +197,22 @@ impl<'a, P: Platform, T: Trace> Cpuhp<'a, P, T> {
         if let Some(word) = marked {
             word.set(self.context_mark());
         }
-        let stop = walk.run(goal);
+        let stop = run(&walk);
         if let Some(word) = marked {
             word.set(outer);
         }
         stop
+    }
+
+    /// Returns the section of a state.
+    pub(crate) fn section(&self, at: StateId) -> Section {
+        if at <= self.table.kick() {
+            Section::Prepare
+        } else if at <= self.table.ap_idle() {
+            Section::Starting
+        } else {
+            Section::Online
+        }
     }
 
     /// Notes that `section` was completed upwards on this CPU.

@@ -35,27 +35,37 @@
 //!
 //! # Where things are
 //!
-//! `op` moves one CPU, `bulk` many; `ap` is the moved CPU's side. Both meet in `handshake` and
-//! nowhere else. `decide` says what comes next, `walk` runs steps, `table` knows the order.
+//! `everyday` and `machine` are the blocking forms. `op` moves one CPU, `bulk` many; `ap` is the moved
+//! CPU's side. Both sides meet in `handshake` and nowhere else. `decide` says what comes next, `walk` runs steps, `table` knows the order.
 #![no_std]
 #![warn(missing_docs)]
 
 mod adopt;
 mod ap;
+mod aref;
 mod bulk;
+mod control;
 mod cpu;
 mod decide;
 mod drive;
 mod error;
+mod everyday;
+mod fault;
 mod handshake;
 mod hotplug;
+mod instance;
 mod lock;
+mod machine;
 mod mask;
 mod op;
 mod phase;
 mod platform;
 mod record;
+mod register;
+mod ring;
+mod run;
 mod step;
+mod storage;
 mod sync;
 mod table;
 mod trace;
@@ -63,21 +73,27 @@ mod walk;
 
 pub use adopt::BootSteps;
 pub use ap::{ApExit, ApNext, Misuse};
-pub use bulk::{BulkOp, BulkReport, Which};
+pub use bulk::{BulkOp, BulkReport, Policy, Which};
+pub use control::{ControlError, ControlRequest};
 pub use cpu::{CpuId, HwId};
 pub use error::{
     Failure, KickError, KickErrorKind, Left, OpError, Refusal, StepError, StepFailure, Why,
 };
+pub use fault::FaultAt;
 pub use handshake::Tag;
 pub use hotplug::Cpuhp;
-pub use lock::{LockWord, WriteGuard};
+pub use instance::{Instance, Instances, MultiStart, MultiStep};
+pub use lock::{Disabled, LockWord, ReadGuard, ReaderCell, Stable, WriteGuard, Writing};
 pub use mask::{CpuMask, Iter, MaskStore, words};
 pub use op::{CpuOp, OpFlags};
 pub use platform::{Confirm, KickOutcome, Platform, Who};
-pub use record::{DynSlot, Record, Storage, Store};
+pub use record::{DynSlot, Record};
+pub use register::{Calls, RegisterError, RegisterOp, Registered, StateHandle};
+pub use ring::{Event, Recorder, Ring, RingCursor, What};
 pub use step::{
     Ctx, Direction, Entry, StartFn, StartStep, StateId, Step, StepFlags, StepFn, StepResult,
 };
+pub use storage::{Storage, Store};
 pub use sync::MaskWord;
 pub use table::{DynRange, Table};
 pub use trace::{StepEvent, Trace};

@@ -1,29 +1,78 @@
-//! The hotplug write lock: one word, and the guard that proves it is held.
+//! The hotplug lock: who holds the write side may change CPU states, who holds a read side knows that
+//! nobody does.
 //!
-//! Who holds a [`WriteGuard`] may change CPU states; many operations run under one guard, each
-//! claimed by the owner word of its record. Nobody waits for the lock: who does not get it is told.
+//! One writer word and a few reader counters. A reader counts itself and then looks for a writer; a
+//! writer announces itself and then waits for the readers to leave; a sequentially consistent fence on
+//! both sides makes one of the two see the other. A waiting writer makes new readers step back, so two
+//! read guards must not be nested: pass [`Stable`] on instead.
+
+use core::marker::PhantomData;
+use core::task::Poll;
 
 use crate::error::{OpError, Why};
 use crate::hotplug::Cpuhp;
-use crate::platform::Platform;
-use crate::sync::{AtomicU32, Ordering, zero_const};
+use crate::platform::{Platform, Who};
+use crate::sync::{AtomicU32, Ordering, fence, zero_const};
 use crate::trace::Trace;
 
-/// The lock and the source of operation stamps. All zero: free.
+/// The writer's side of the lock, and the source of operation stamps. All zero: free.
 #[derive(Debug)]
 pub struct LockWord {
     writer: AtomicU32,
     stamp: AtomicU32,
     /// Stamp of the running bulk operation; 0 = none. Written under the write guard.
     bulk: AtomicU32,
+    /// 1 while the running bulk operation takes CPUs down. Written by the writer only.
+    leaving: AtomicU32,
+    /// 1 from a freeze to its thaw.
+    frozen: AtomicU32,
+    /// How many disablements are in force. Raised by the writer, lowered by anybody.
+    disabled: AtomicU32,
+    /// The reader counter of storage that brings none.
+    reader: ReaderCell,
+}
+
+/// One counter of readers, on lines of its own. All zero: none.
+#[derive(Debug)]
+#[repr(C, align(128))]
+pub struct ReaderCell {
+    count: AtomicU32,
+}
+
+impl ReaderCell {
+    zero_const! {
+        /// Makes a counter without readers.
+        pub fn new() -> Self {
+            Self { count: AtomicU32::new(0) }
+        }
+    }
+}
+
+impl Default for ReaderCell {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 impl LockWord {
     zero_const! {
         /// Makes a free lock.
         pub fn new() -> Self {
-            Self { writer: AtomicU32::new(0), stamp: AtomicU32::new(0), bulk: AtomicU32::new(0) }
+            Self {
+                writer: AtomicU32::new(0),
+                stamp: AtomicU32::new(0),
+                bulk: AtomicU32::new(0),
+                leaving: AtomicU32::new(0),
+                frozen: AtomicU32::new(0),
+                disabled: AtomicU32::new(0),
+                reader: ReaderCell::new(),
+            }
         }
+    }
+
+    /// Returns the reader counter of storage that brings none.
+    pub(crate) const fn own_reader(&self) -> &[ReaderCell] {
+        core::slice::from_ref(&self.reader)
     }
 
     #[inline]
@@ -32,13 +81,28 @@ impl LockWord {
         let claimed = self
             .writer
             .compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed);
+        // Either a reader's count is seen below, or the reader sees the claim.
+        fence(Ordering::SeqCst);
         claimed.is_ok()
     }
 
     #[inline]
     fn free(&self) {
-        // Release: pairs with `claim`.
+        // Release: pairs with `claim`, and with the look of a reader.
         self.writer.store(0, Ordering::Release);
+    }
+
+    /// Counts a reader, or steps back from a writer.
+    fn enter(&self, cell: &ReaderCell) -> bool {
+        cell.count.fetch_add(1, Ordering::Relaxed);
+        // Either the writer's claim is seen below, or the writer sees the count.
+        fence(Ordering::SeqCst);
+        // Acquire: what the last writer wrote; pairs with `free`.
+        if self.writer.load(Ordering::Acquire) == 0 {
+            return true;
+        }
+        cell.count.fetch_sub(1, Ordering::Relaxed);
+        false
     }
 
     /// Returns a stamp that no live operation has: never 0.
@@ -74,12 +138,73 @@ impl LockWord {
     pub(crate) fn free_bulk(&self) {
         self.bulk.store(0, Ordering::Relaxed);
     }
+
+    /// Notes whether the batch of the bulk operation is going down.
+    pub(crate) fn set_leaving(&self, leaving: Leaving) {
+        self.leaving.store(leaving as u32, Ordering::Relaxed);
+    }
+
+    /// Whether the CPUs of the batch are going down.
+    pub(crate) fn is_leaving(&self) -> bool {
+        self.leaving.load(Ordering::Relaxed) != 0
+    }
+
+    pub(crate) fn set_frozen(&self, frozen: Frozen) {
+        self.frozen.store(frozen as u32, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_frozen(&self) -> bool {
+        self.frozen.load(Ordering::Relaxed) != 0
+    }
+
+    pub(crate) fn is_disabled(&self) -> bool {
+        self.disabled.load(Ordering::Relaxed) != 0
+    }
+
+    /// Adds one disablement; refused before the count could wrap. Under the write lock.
+    pub(crate) fn disable(&self) -> bool {
+        let one_more = |count: u32| count.checked_add(1);
+        self.disabled
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more)
+            .is_ok()
+    }
+
+    /// Takes one back. Every caller holds exactly one.
+    pub(crate) fn enable(&self) {
+        self.disabled.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Default for LockWord {
     fn default() -> Self {
         Self::new()
     }
+}
+
+/// Whether the machine is frozen.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Frozen {
+    No = 0,
+    Yes = 1,
+}
+
+/// Whether a batch is going down.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Leaving {
+    No = 0,
+    Yes = 1,
+}
+
+/// Proof that no CPU goes up or down while it lives.
+///
+/// Has nothing to call: a function that may only run while the CPUs stand still takes one.
+#[derive(Debug)]
+pub struct Stable<'a> {
+    pub(crate) proof: PhantomData<&'a ()>,
+}
+
+impl Stable<'_> {
+    pub(crate) const PROOF: Self = Self { proof: PhantomData };
 }
 
 /// The exclusive right to change CPU states.
@@ -91,16 +216,54 @@ pub struct WriteGuard<'h, 'a, P: Platform, T: Trace> {
     pub(crate) hp: &'h Cpuhp<'a, P, T>,
 }
 
+/// The write lock, announced: no reader comes in any more, those that are in are waited for.
+///
+/// Dropping it before it is ready gives the lock back.
+#[derive(Debug)]
+#[must_use = "a lock that is being taken does nothing unless polled"]
+pub struct Writing<'h, 'a, P: Platform, T: Trace> {
+    guard: Option<WriteGuard<'h, 'a, P, T>>,
+    /// The first reader counter that was not seen empty yet.
+    cursor: usize,
+}
+
+/// The right to see CPU states stand still.
+#[derive(Debug)]
+pub struct ReadGuard<'h> {
+    cell: &'h ReaderCell,
+}
+
+/// Hotplug is disabled while it lives: operations answer [`Why::Disabled`].
+#[derive(Debug)]
+pub struct Disabled<'h> {
+    lock: &'h LockWord,
+}
+
 impl<'a, P: Platform, T: Trace> Cpuhp<'a, P, T> {
-    /// Takes the write lock if it is free.
+    /// Takes the write lock if it is free and nobody reads.
     ///
-    /// Context: any available CPU, interrupts on, not inside a step. Never waits.
+    /// Context: any available CPU, interrupts on, not inside a step, not under a read guard. Never
+    /// waits.
     ///
     /// # Errors
-    /// [`Why::Busy`] if another operation is in flight, [`Why::WouldDeadlock`] from inside a step,
-    /// [`Why::CallerOffline`] on a CPU that is not available. Nothing changed.
+    /// [`Why::Busy`] if another operation is in flight or somebody reads, [`Why::WouldDeadlock`] from
+    /// inside a step, [`Why::CallerOffline`] on a CPU that is not available. Nothing changed.
     #[inline(never)]
     pub fn try_write(&self) -> Result<WriteGuard<'_, 'a, P, T>, OpError> {
+        let mut writing = self.begin_write()?;
+        match writing.poll() {
+            Poll::Ready(guard) => Ok(guard),
+            Poll::Pending => Err(OpError::refused(self.platform().this_cpu(), Why::Busy)),
+        }
+    }
+
+    /// Announces a writer: poll it until the readers have left.
+    ///
+    /// Context: as [`Self::try_write`].
+    ///
+    /// # Errors
+    /// As [`Self::try_write`], but for readers.
+    pub fn begin_write(&self) -> Result<Writing<'_, 'a, P, T>, OpError> {
         let caller = self.platform().this_cpu();
         let refused = |why| OpError::refused(caller, why);
         self.check_caller(caller)
@@ -108,13 +271,101 @@ impl<'a, P: Platform, T: Trace> Cpuhp<'a, P, T> {
             .map_err(refused)
     }
 
+    /// Takes the write lock, waiting for readers to leave, at most [`Platform::step_timeout`].
+    pub(crate) fn write(&self) -> Result<WriteGuard<'_, 'a, P, T>, OpError> {
+        let mut writing = self.begin_write()?;
+        let caller = self.platform().this_cpu();
+        let deadline = self
+            .platform()
+            .now()
+            .saturating_add(self.platform().step_timeout());
+        loop {
+            if let Poll::Ready(guard) = writing.poll() {
+                return Ok(guard);
+            }
+            if self.platform().now() >= deadline {
+                return Err(OpError::refused(caller, Why::Busy));
+            }
+            self.platform().wait(Who::Control(caller), deadline);
+        }
+    }
+
     /// Takes the lock without asking whether the caller is available: for the boot CPU's adoption.
-    pub(crate) fn lock(&self) -> Result<WriteGuard<'_, 'a, P, T>, Why> {
+    pub(crate) fn lock(&self) -> Result<Writing<'_, 'a, P, T>, Why> {
         if self.storage.lock.claim() {
-            Ok(WriteGuard { hp: self })
+            Ok(Writing {
+                guard: Some(WriteGuard { hp: self }),
+                cursor: 0,
+            })
         } else {
             Err(Why::Busy)
         }
+    }
+
+    /// Takes a read guard if no writer holds the lock or waits for it.
+    ///
+    /// Context: any CPU, interrupts on or off, but not under another read guard. Never waits; the
+    /// guard may be dropped on another CPU.
+    ///
+    /// # Errors
+    /// [`Why::Busy`].
+    pub fn try_read(&self) -> Result<ReadGuard<'a>, OpError> {
+        let caller = self.platform().this_cpu();
+        let refused = OpError::refused(caller, Why::Busy);
+        let cells = self.storage.readers;
+        let at = caller.index().checked_rem(cells.len()).ok_or(refused)?;
+        let cell = cells.get(at).ok_or(refused)?;
+        if self.storage.lock.enter(cell) {
+            Ok(ReadGuard { cell })
+        } else {
+            Err(refused)
+        }
+    }
+}
+
+impl<'h, 'a, P: Platform, T: Trace> Writing<'h, 'a, P, T> {
+    /// Looks whether the readers have left. Never waits. Pending for ever once it was ready.
+    pub fn poll(&mut self) -> Poll<WriteGuard<'h, 'a, P, T>> {
+        let Some(guard) = &self.guard else {
+            return Poll::Pending;
+        };
+        while let Some(cell) = guard.hp.storage.readers.get(self.cursor) {
+            // Acquire: what the readers did under their guards comes before what the writer does.
+            if cell.count.load(Ordering::Acquire) != 0 {
+                return Poll::Pending;
+            }
+            self.cursor += 1;
+        }
+        self.guard.take().map_or(Poll::Pending, Poll::Ready)
+    }
+}
+
+impl<'h, P: Platform, T: Trace> WriteGuard<'h, '_, P, T> {
+    /// Returns the proof that no one else changes CPU states.
+    pub const fn stable(&self) -> &Stable<'_> {
+        &Stable::PROOF
+    }
+
+    /// Disables hotplug until what it returns is dropped. Nests.
+    ///
+    /// # Errors
+    /// [`Why::Busy`] if 2^32 - 1 disablements are in force.
+    pub fn disable(&self) -> Result<Disabled<'h>, OpError> {
+        let hp = self.hp;
+        if hp.storage.lock.disable() {
+            Ok(Disabled {
+                lock: hp.storage.lock,
+            })
+        } else {
+            Err(OpError::refused(hp.platform().this_cpu(), Why::Busy))
+        }
+    }
+}
+
+impl ReadGuard<'_> {
+    /// Returns the proof that no CPU goes up or down.
+    pub const fn stable(&self) -> &Stable<'_> {
+        &Stable::PROOF
     }
 }
 
@@ -123,5 +374,18 @@ impl<P: Platform, T: Trace> Drop for WriteGuard<'_, '_, P, T> {
         // An abandoned bulk operation ends with its guard; its CPUs stay claimed.
         self.hp.storage.lock.free_bulk();
         self.hp.storage.lock.free();
+    }
+}
+
+impl Drop for ReadGuard<'_> {
+    fn drop(&mut self) {
+        // Release: pairs with the writer that waits for the count.
+        self.cell.count.fetch_sub(1, Ordering::Release);
+    }
+}
+
+impl Drop for Disabled<'_> {
+    fn drop(&mut self) {
+        self.lock.enable();
     }
 }

@@ -189,7 +189,11 @@ pub(crate) enum Kind {
     Batch = 4,
     /// Of these, not yet collected. Written by the control CPU.
     Pending = 5,
+    /// Named for it, but not yet admitted. Written by the control CPU.
+    Waiting = 6,
+    /// Taken down by a freeze. Written by the control CPU.
+    Frozen = 7,
 }
 
 /// How many masks the core keeps.
-pub(crate) const KINDS: usize = 6;
+pub(crate) const KINDS: usize = 8;

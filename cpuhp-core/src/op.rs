@@ -26,6 +26,9 @@ bitflags! {
     pub struct OpFlags: u8 {
         /// The AP is authorised before the kick to walk the parallel run after `KICK` by itself.
         const AUTO = 1;
+        /// Downwards: errors are counted and passed over ([`Cpuhp::ignored`]), and a step that is half
+        /// up is passed.
+        const FORCE = 2;
     }
 }
 
@@ -52,7 +55,7 @@ impl<P: Platform, T: Trace> WriteGuard<'_, '_, P, T> {
         self.begin_op(cpu, target, flags).map_err(|why| {
             OpError::Refused(Refusal {
                 cpu,
-                name: self.hp.table().name(target),
+                name: self.hp.name(target),
                 why,
             })
         })
@@ -62,7 +65,17 @@ impl<P: Platform, T: Trace> WriteGuard<'_, '_, P, T> {
     fn begin_op(&self, cpu: CpuId, target: StateId, flags: OpFlags) -> Result<CpuOp, Why> {
         let hp = self.hp;
         let rec = hp.record(cpu).ok_or(Why::NoSuchCpu)?;
+        if hp.storage.lock.is_disabled() {
+            return Err(Why::Disabled);
+        }
         hp.check_move(cpu, rec, target)?;
+        let forced = flags.contains(OpFlags::FORCE) && target < rec.state();
+        if rec
+            .torn()
+            .is_some_and(|torn| target != rec.state() && !(forced && target < torn))
+        {
+            return Err(Why::Torn);
+        }
         let stamp = hp.storage.lock.next_stamp();
         // Acquire: what the last operation on this CPU left in the record; pairs with `close`.
         let claimed = rec
@@ -78,6 +91,9 @@ impl<P: Platform, T: Trace> WriteGuard<'_, '_, P, T> {
                 Release::ByControl
             },
         );
+        if forced {
+            rec.set_forced();
+        }
         Ok(CpuOp { cpu, stamp })
     }
 
@@ -227,13 +243,17 @@ impl<P: Platform, T: Trace> Cpuhp<'_, P, T> {
             .map_or(Ok(()), |failure| Err(OpError::Failed(failure)))
     }
 
+    /// Returns the failure of the last operation on `cpu`, if it failed.
+    pub fn last_error(&self, cpu: CpuId) -> Option<Failure> {
+        self.failure(cpu, self.record(cpu)?)
+    }
+
     /// Reads the failure of the last operation from its record.
     #[inline(never)]
     pub(crate) fn failure(&self, cpu: CpuId, rec: &Record) -> Option<Failure> {
-        let table = self.table();
         let step = |(at, err)| StepFailure {
             at,
-            name: table.name(at),
+            name: self.name(at),
             err,
         };
         let first = rec.first.get().map(step)?;

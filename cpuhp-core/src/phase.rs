@@ -3,11 +3,12 @@
 //! Owned by whoever holds the record's owner stamp. An operation lives here and not in its handle,
 //! so that anybody can take an abandoned one over.
 
+use crate::bulk::Suspend;
 use crate::decide::Meet;
 use crate::error::StepError;
 use crate::handshake::{Release, Tag};
 use crate::record::{Fault, Record};
-use crate::step::{Rollback, StateId};
+use crate::step::{Forced, How, Rollback, Section, StateId};
 
 /// Which way an operation goes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -75,6 +76,10 @@ const LEAVING: u32 = 1 << 11;
 const UNSETTLED: u32 = 1 << 12;
 /// An earlier operation stopped as STUCK in PREPARE: one of its steps waits to be called again.
 const HALF: u32 = 1 << 14;
+/// Errors on the way down are counted and passed over.
+const FORCE: u32 = 1 << 13;
+/// Part of a suspend or a resume.
+const SUSPEND: u32 = 1 << 15;
 const SEEN_SHIFT: u32 = 16;
 
 /// Bit of the `kicked` word: the outcome of the kick has not been told yet.
@@ -165,7 +170,21 @@ impl Record {
     #[inline]
     pub(crate) fn turn_back(&self) {
         self.phase
-            .set(self.phase.get() & !(PHASE | AWAITED | AUTO | LEAVING) | BACK);
+            .set(self.phase.get() & !(PHASE | AWAITED | AUTO | LEAVING | FORCE) | BACK);
+    }
+
+    /// Returns how this operation walks.
+    pub(crate) fn how(&self, section: Section) -> How {
+        How {
+            section,
+            rollback: self.rollback(),
+            forced: if self.is_forced() {
+                Forced::Yes
+            } else {
+                Forced::No
+            },
+            suspend: self.suspend(),
+        }
     }
 
     /// Returns what the callbacks of this operation are told.
@@ -200,6 +219,31 @@ impl Record {
     #[inline]
     pub(crate) fn clear_posted(&self) {
         self.phase.set(self.phase.get() & !(AWAITED | POSTED));
+    }
+
+    #[inline]
+    pub(crate) fn suspend(&self) -> Suspend {
+        if self.phase.get() & SUSPEND != 0 {
+            Suspend::Yes
+        } else {
+            Suspend::No
+        }
+    }
+
+    #[inline]
+    pub(crate) fn set_suspend(&self) {
+        self.phase.set(self.phase.get() | SUSPEND);
+    }
+
+    #[inline]
+    pub(crate) fn is_forced(&self) -> bool {
+        self.phase.get() & FORCE != 0
+    }
+
+    #[inline]
+    pub(crate) fn set_forced(&self) {
+        self.phase.set(self.phase.get() | FORCE);
+        self.ignored.set(0);
     }
 
     #[inline]

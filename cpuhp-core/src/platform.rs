@@ -128,6 +128,12 @@ pub trait Platform: Sync {
         true
     }
 
+    /// Whether a suspend is to be given up, because a wake-up is pending. Asked between two stages of
+    /// an all-or-nothing teardown. Default: never.
+    fn should_abort(&self) -> bool {
+        false
+    }
+
     /// Returns the hardware id of `cpu`. Default: the logical number.
     fn hw_id(&self, cpu: CpuId) -> HwId {
         HwId(u64::from(cpu.get()))
@@ -207,6 +213,9 @@ impl<P: Platform> Platform for &P {
     }
     fn can_off(&self, cpu: CpuId) -> bool {
         (**self).can_off(cpu)
+    }
+    fn should_abort(&self) -> bool {
+        (**self).should_abort()
     }
     fn hw_id(&self, cpu: CpuId) -> HwId {
         (**self).hw_id(cpu)

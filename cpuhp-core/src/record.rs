@@ -1,15 +1,13 @@
-//! The per-CPU record and the storage of a whole machine: atomics only, all zero at the start.
+//! The per-CPU record and the dynamic slot: atomics only, all zero at the start.
 //!
 //! One record is 128 bytes: a line that the other side polls (the handshake and the operation) and a
 //! line that the walking side writes at every step. Every 64-bit value is two words of one owner, so
 //! no 64-bit atomics are needed. All-zero is the valid initial state: storage stays in `.bss`.
 
-use crate::cpu::CpuId;
+use crate::aref::AtomicRef;
 use crate::handshake::{Busy, Handshake};
-use crate::lock::LockWord;
-use crate::mask::{CpuMask, KINDS, Kind, words};
-use crate::step::StateId;
-use crate::sync::{AtomicU32, MODELLED, MaskWord, Ordering, zero_array, zero_const};
+use crate::step::{StateId, Step};
+use crate::sync::{AtomicU32, MODELLED, Ordering, zero_const};
 
 /// A word with one owner at a time; another side reads it only after an edge of the handshake.
 #[derive(Debug)]
@@ -123,8 +121,16 @@ pub struct Record {
     pub(crate) walk_origin: Own,
     pub(crate) walk_first: Fault,
     pub(crate) walk_second: Fault,
-    /// Sections this CPU has ever completed upwards: bit 0 PREPARE, 1 STARTING, 2 ONLINE.
+    /// Bits 0..3: sections this CPU has ever completed upwards. Bits 16..32: the torn state.
     pub(crate) entered: Own,
+    /// Errors a forced teardown passed over.
+    pub(crate) ignored: Own,
+    /// The armed fault: state in bits 0..16, directions in 16..18; 0 = none.
+    pub(crate) fail: Own,
+    /// Inside a multi-instance step: instances done in bits 0..29, then down, begun, undoing.
+    pub(crate) cursor: Own,
+    /// What made it undo.
+    pub(crate) cursor_err: Own,
     /// Context + 1 that executes a step on this CPU now; 0 = none.
     pub(crate) step_context: Own,
     /// Since when the AP waits for its release; 0 = not waiting.
@@ -155,6 +161,10 @@ impl Record {
                 walk_first: Fault::new(),
                 walk_second: Fault::new(),
                 entered: Own::new(),
+                ignored: Own::new(),
+                fail: Own::new(),
+                cursor: Own::new(),
+                cursor_err: Own::new(),
                 step_context: Own::new(),
                 since: Own64::new(),
             }
@@ -171,6 +181,25 @@ impl Record {
     pub(crate) fn set_state(&self, at: StateId) {
         self.state.store(u32::from(at.get()), Ordering::Relaxed);
     }
+
+    /// Returns the multi-instance state that is half up, if there is one.
+    pub(crate) fn torn(&self) -> Option<StateId> {
+        let at = StateId::new((self.entered.get() >> 16) as u16);
+        (at != StateId::OFFLINE).then_some(at)
+    }
+
+    /// Notes a state that is half up.
+    pub(crate) fn set_torn(&self, at: StateId) {
+        self.entered
+            .set(self.entered.get() & 0xffff | u32::from(at.get()) << 16);
+    }
+
+    /// Forgets it once a forced walk has passed it.
+    pub(crate) fn mend(&self) {
+        if self.torn().is_some_and(|at| self.state() < at) {
+            self.entered.set(self.entered.get() & 0xffff);
+        }
+    }
 }
 
 impl Default for Record {
@@ -179,169 +208,64 @@ impl Default for Record {
     }
 }
 
-/// Room for one dynamic state. Empty until dynamic states can be registered.
+/// Whether a CPU that never answered may still be inside what is being removed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Leftover {
+    None,
+    Inside,
+}
+
+/// Room for one dynamic state. All zero: free.
 #[derive(Debug)]
-#[repr(C, align(16))]
+#[repr(C)]
 pub struct DynSlot {
-    step: MaskWord,
+    step: AtomicRef<Step>,
+    /// Counts what was registered here; a handle of an older one is stale.
+    pub(crate) generation: Own,
+    /// 1 while a CPU that never answered may still run a step that is no longer registered.
+    pub(crate) haunted: Own,
 }
 
 impl DynSlot {
     zero_const! {
-        /// Makes an empty slot.
+        /// Makes a free slot.
         pub fn new() -> Self {
-            Self { step: MaskWord::new(0) }
+            Self { step: AtomicRef::new(), generation: Own::new(), haunted: Own::new() }
         }
     }
 
-    /// Whether no state is registered here.
-    pub fn is_empty(&self) -> bool {
-        self.step.load(Ordering::Relaxed) == 0
+    /// Returns the state that is registered here.
+    pub(crate) fn get(&self) -> Option<&'static Step> {
+        self.step.get()
+    }
+
+    /// Registers, as the next generation. Under the write lock.
+    pub(crate) fn register(&self, step: &'static Step) -> u32 {
+        let generation = self.generation.get().wrapping_add(1);
+        self.generation.set(generation);
+        self.step.set(Some(step));
+        generation
+    }
+
+    /// Ends what is registered here: its handle is stale. While a CPU that never answered may be
+    /// inside it, the slot stays taken.
+    pub(crate) fn retire(&self, left: Leftover) {
+        self.generation.set(self.generation.get().wrapping_add(1));
+        match left {
+            Leftover::None => self.free(),
+            Leftover::Inside => self.haunted.set(1),
+        }
+    }
+
+    /// Frees it. Under the write lock.
+    pub(crate) fn free(&self) {
+        self.step.set(None);
+        self.haunted.set(0);
     }
 }
 
 impl Default for DynSlot {
     fn default() -> Self {
         Self::new()
-    }
-}
-
-/// Static memory for a machine of up to `CPUS` CPUs; `WORDS` is `words(CPUS)`.
-///
-/// All zero, so a `static` of it stays in `.bss` whatever its size.
-///
-/// ```
-/// use cpuhp_core::{Store, words};
-/// static STORE: Store<64, { words(64) }, 0> = Store::new();
-/// assert_eq!(STORE.get().cpus(), 64);
-/// ```
-#[derive(Debug)]
-pub struct Store<const CPUS: usize, const WORDS: usize, const DYN: usize> {
-    records: [Record; CPUS],
-    masks: [[MaskWord; WORDS]; KINDS],
-    slots: [DynSlot; DYN],
-    lock: LockWord,
-}
-
-impl<const CPUS: usize, const WORDS: usize, const DYN: usize> Store<CPUS, WORDS, DYN> {
-    const CHECKED: () = {
-        assert!(
-            WORDS == words(CPUS),
-            "the second parameter of `Store` is `words(CPUS)`"
-        );
-        assert!(
-            CPUS as u64 <= u32::MAX as u64,
-            "cpu numbers are 32 bits wide"
-        );
-    };
-
-    zero_const! {
-        /// Makes the storage of a machine on which every CPU is off.
-        pub fn new() -> Self {
-            let () = Self::CHECKED;
-            Self {
-                records: zero_array!(Record::new(); CPUS),
-                masks: zero_array!(zero_array!(MaskWord::new(0); WORDS); KINDS),
-                slots: zero_array!(DynSlot::new(); DYN),
-                lock: LockWord::new(),
-            }
-        }
-    }
-
-    /// Lends the storage out, to [`crate::Cpuhp::new`].
-    #[inline]
-    pub const fn get(&self) -> Storage<'_> {
-        Storage {
-            records: &self.records,
-            masks: self.masks.as_flattened(),
-            slots: &self.slots,
-            lock: &self.lock,
-        }
-    }
-}
-
-impl<const C: usize, const W: usize, const D: usize> Default for Store<C, W, D> {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-/// Borrowed storage of one machine; the number of records is the number of possible CPUs.
-#[derive(Clone, Copy, Debug)]
-pub struct Storage<'a> {
-    pub(crate) records: &'a [Record],
-    masks: &'a [MaskWord],
-    pub(crate) slots: &'a [DynSlot],
-    pub(crate) lock: &'a LockWord,
-}
-
-impl<'a> Storage<'a> {
-    /// Assembles storage from memory that a kernel allocated at boot, all of it freshly zero.
-    ///
-    /// `masks` has [`Self::mask_words`] words. Returns `None` if it has fewer, or if there are more
-    /// records than CPU numbers.
-    pub fn from_parts(
-        records: &'a [Record],
-        masks: &'a [MaskWord],
-        slots: &'a [DynSlot],
-        lock: &'a LockWord,
-    ) -> Option<Self> {
-        let fits =
-            u32::try_from(records.len()).is_ok() && masks.len() >= Self::mask_words(records.len());
-        fits.then_some(Self {
-            records,
-            masks,
-            slots,
-            lock,
-        })
-    }
-
-    /// Returns how many mask words `cpus` CPUs need in all.
-    pub const fn mask_words(cpus: usize) -> usize {
-        words(cpus) * KINDS
-    }
-
-    /// Returns how many CPUs are possible.
-    #[inline]
-    pub const fn cpus(&self) -> usize {
-        self.records.len()
-    }
-
-    #[inline(never)]
-    pub(crate) fn mask(&self, kind: Kind) -> CpuMask<'a> {
-        let each = words(self.records.len());
-        let from = kind as usize * each;
-        CpuMask::new(self.masks.get(from..from + each).unwrap_or_default())
-    }
-
-    #[inline(never)]
-    pub(crate) fn has(&self, kind: Kind, cpu: CpuId) -> bool {
-        self.mask(kind).contains(cpu)
-    }
-
-    #[inline(never)]
-    pub(crate) fn add(&self, kind: Kind, cpu: CpuId) {
-        self.mask(kind).insert(cpu);
-    }
-
-    #[inline(never)]
-    pub(crate) fn take(&self, kind: Kind, cpu: CpuId) {
-        self.mask(kind).remove(cpu);
-    }
-
-    #[inline(never)]
-    pub(crate) fn next(&self, kind: Kind, from: u32) -> Option<CpuId> {
-        self.mask(kind).first_from(from)
-    }
-
-    /// Iterates over a mask by less code and more loads than [`CpuMask::iter`].
-    #[inline]
-    pub(crate) fn each(&self, kind: Kind) -> impl Iterator<Item = CpuId> + use<'_, 'a> {
-        let mut from = 0;
-        core::iter::from_fn(move || {
-            let cpu = self.next(kind, from)?;
-            from = cpu.get() + 1;
-            Some(cpu)
-        })
     }
 }

@@ -4,13 +4,22 @@
 //! callback may fail or ask to be called again; [`StartStep`] is for STARTING, where it cannot fail
 //! because its function type has no error to return.
 
+mod half;
+
 use core::fmt;
 use core::task::Poll;
 
 use bitflags::bitflags;
 
+use crate::bulk::Suspend;
 use crate::cpu::CpuId;
 use crate::error::StepError;
+use crate::instance::{Instances, MultiStart};
+use crate::lock::Stable;
+use crate::mask::Kind;
+use crate::storage::Storage;
+
+pub(crate) use half::Half;
 
 /// Number of a state: position in the one order that bringup walks up and teardown walks down.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
@@ -39,6 +48,14 @@ impl StateId {
         Self(self.0.saturating_add(1))
     }
 
+    /// Returns the state `count` above.
+    pub(crate) fn plus(self, count: usize) -> Self {
+        Self(
+            self.0
+                .saturating_add(u16::try_from(count).unwrap_or(u16::MAX)),
+        )
+    }
+
     /// Returns the state below.
     #[inline]
     pub(crate) const fn below(self) -> Self {
@@ -59,6 +76,17 @@ pub enum Direction {
     Up,
     /// Teardown.
     Down,
+}
+
+impl Direction {
+    /// Returns the other one.
+    #[must_use]
+    pub const fn opposite(self) -> Self {
+        match self {
+            Self::Up => Self::Down,
+            Self::Down => Self::Up,
+        }
+    }
 }
 
 bitflags! {
@@ -104,8 +132,9 @@ pub enum Entry {
 pub struct Ctx<'a> {
     pub(crate) cpu: CpuId,
     pub(crate) entry: Entry,
-    pub(crate) rollback: Rollback,
-    pub(crate) stable: core::marker::PhantomData<&'a ()>,
+    pub(crate) how: How,
+    pub(crate) stable: &'a Stable<'a>,
+    pub(crate) storage: &'a Storage<'a>,
 }
 
 /// Whether a walk goes where it was asked to, or back after a failure.
@@ -115,7 +144,52 @@ pub(crate) enum Rollback {
     Yes,
 }
 
-impl Ctx<'_> {
+/// Whether errors on the way down are counted and passed over.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Forced {
+    No,
+    Yes,
+}
+
+/// How a walk goes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct How {
+    pub(crate) section: Section,
+    pub(crate) rollback: Rollback,
+    pub(crate) forced: Forced,
+    pub(crate) suspend: Suspend,
+}
+
+impl How {
+    /// To where it was asked, in this section.
+    pub(crate) const fn forward(section: Section) -> Self {
+        let (rollback, forced, suspend) = (Rollback::No, Forced::No, Suspend::No);
+        Self {
+            section,
+            rollback,
+            forced,
+            suspend,
+        }
+    }
+}
+
+/// The parts of the table, each run in its own way.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Section {
+    /// Control CPU, the AP does not run.
+    Prepare = 0,
+    /// AP, interrupts off.
+    Starting = 1,
+    /// AP, interrupts open.
+    Online = 2,
+}
+
+impl<'a> Ctx<'a> {
+    /// Returns the proof that no other CPU changes state.
+    pub const fn stable(&self) -> &'a Stable<'a> {
+        self.stable
+    }
+
     /// Returns the CPU that is moved. In PREPARE this is not the CPU that executes the callback.
     #[inline]
     pub const fn cpu(&self) -> CpuId {
@@ -125,7 +199,32 @@ impl Ctx<'_> {
     /// Whether the walk goes back because of a failure.
     #[inline]
     pub const fn is_rollback(&self) -> bool {
-        matches!(self.rollback, Rollback::Yes)
+        matches!(self.how.rollback, Rollback::Yes)
+    }
+
+    /// The same, for going back inside one step.
+    pub(crate) const fn rolling_back(&self) -> Self {
+        let how = How {
+            rollback: Rollback::Yes,
+            ..self.how
+        };
+        Self { how, ..*self }
+    }
+
+    /// Whether the walk is part of a suspend or a resume of the whole machine.
+    pub const fn is_suspend(&self) -> bool {
+        matches!(self.how.suspend, Suspend::Yes)
+    }
+
+    /// Whether work may be placed on `cpu`: it is online and not on its way down.
+    pub fn may_take_work(&self, cpu: CpuId) -> bool {
+        let leaves = self.storage.lock.is_leaving() && self.storage.has(Kind::Batch, cpu);
+        self.storage.has(Kind::Online, cpu) && !self.storage.has(Kind::Dying, cpu) && !leaves
+    }
+
+    /// Whether errors are counted and passed over: the CPU goes down whatever is answered.
+    pub const fn is_forced(&self) -> bool {
+        matches!(self.how.forced, Forced::Yes)
     }
 
     /// Whether this CPU has completed the running section before.
@@ -141,6 +240,7 @@ pub struct Step {
     name: &'static str,
     up: Option<StepFn>,
     down: Option<StepFn>,
+    multi: Option<&'static Instances>,
     flags: StepFlags,
 }
 
@@ -156,6 +256,7 @@ impl Step {
             name,
             up: None,
             down: None,
+            multi: None,
             flags: StepFlags::empty(),
         }
     }
@@ -180,6 +281,20 @@ impl Step {
         self.flags = self.flags.union(StepFlags::PARALLEL);
         self
     }
+
+    /// Makes it a multi-instance state: the instances' halves are called instead of its own.
+    #[must_use]
+    pub const fn multi(mut self, instances: &'static Instances) -> Self {
+        self.multi = Some(instances);
+        self.up = None;
+        self.down = None;
+        self
+    }
+
+    /// Whether it was promised to be parallel.
+    pub const fn is_parallel(&self) -> bool {
+        self.flags.contains(StepFlags::PARALLEL)
+    }
 }
 
 /// One state of STARTING: as [`Step`], with halves that cannot fail.
@@ -195,6 +310,7 @@ pub struct StartStep {
     name: &'static str,
     up: Option<StartFn>,
     down: Option<StartFn>,
+    multi: Option<&'static Instances<dyn MultiStart>>,
     flags: StepFlags,
 }
 
@@ -210,6 +326,7 @@ impl StartStep {
             name,
             up: None,
             down: None,
+            multi: None,
             flags: StepFlags::empty(),
         }
     }
@@ -234,73 +351,19 @@ impl StartStep {
         self.flags = self.flags.union(StepFlags::PARALLEL);
         self
     }
-}
 
-/// What the walk needs of either type of step.
-pub(crate) trait Half {
-    /// The callback type of its section.
-    type Call: Copy;
+    /// Makes it a multi-instance state: the instances' halves are called instead of its own.
+    #[must_use]
+    pub const fn multi(mut self, instances: &'static Instances<dyn MultiStart>) -> Self {
+        self.multi = Some(instances);
+        self.up = None;
+        self.down = None;
+        self
+    }
 
-    fn name(&self) -> &'static str;
-    fn half(&self, dir: Direction) -> Option<Self::Call>;
-    fn flags(&self) -> StepFlags;
-    fn call(call: Self::Call, ctx: &Ctx<'_>) -> StepResult;
-
-    /// Whether it takes one CPU at a time. A missing half does not help: the way back calls the other.
-    fn breaks_run(&self) -> bool {
-        let does = self.half(Direction::Up).is_some() || self.half(Direction::Down).is_some();
-        does && !self.flags().contains(StepFlags::PARALLEL)
-    }
-}
-
-impl Half for Step {
-    type Call = StepFn;
-
-    #[inline]
-    fn name(&self) -> &'static str {
-        self.name
-    }
-    #[inline]
-    fn half(&self, dir: Direction) -> Option<StepFn> {
-        match dir {
-            Direction::Up => self.up,
-            Direction::Down => self.down,
-        }
-    }
-    #[inline]
-    fn flags(&self) -> StepFlags {
-        self.flags
-    }
-    #[inline]
-    fn call(call: StepFn, ctx: &Ctx<'_>) -> StepResult {
-        call(ctx)
-    }
-}
-
-impl Half for StartStep {
-    type Call = StartFn;
-
-    #[inline]
-    fn name(&self) -> &'static str {
-        self.name
-    }
-    #[inline]
-    fn half(&self, dir: Direction) -> Option<StartFn> {
-        match dir {
-            Direction::Up => self.up,
-            Direction::Down => self.down,
-        }
-    }
-    #[inline]
-    fn flags(&self) -> StepFlags {
-        self.flags
-    }
-    #[inline]
-    fn call(call: StartFn, ctx: &Ctx<'_>) -> StepResult {
-        match call(ctx) {
-            Poll::Ready(()) => Ok(()),
-            Poll::Pending => Err(StepError::WOULD_BLOCK),
-        }
+    /// Whether it was promised to be parallel.
+    pub const fn is_parallel(&self) -> bool {
+        self.flags.contains(StepFlags::PARALLEL)
     }
 }
 

@@ -4,11 +4,11 @@
 //! larger, so constructors go through [`zero_const!`] and layout assertions ask [`MODELLED`].
 
 #[cfg(all(not(loom), not(feature = "portable-atomic")))]
-pub(crate) use core::sync::atomic::{AtomicU32, Ordering};
+pub(crate) use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering, fence};
 #[cfg(loom)]
-pub(crate) use loom::sync::atomic::{AtomicU32, Ordering};
+pub(crate) use loom::sync::atomic::{AtomicPtr, AtomicU32, Ordering, fence};
 #[cfg(all(not(loom), feature = "portable-atomic"))]
-pub(crate) use portable_atomic::{AtomicU32, Ordering};
+pub(crate) use portable_atomic::{AtomicPtr, AtomicU32, Ordering, fence};
 
 #[cfg(all(not(loom), not(feature = "portable-atomic")))]
 pub use core::sync::atomic::AtomicUsize as MaskWord;
@@ -22,13 +22,13 @@ pub(crate) const MODELLED: bool = cfg!(loom);
 
 /// Declares a constructor that is `const` wherever the atomics allow it.
 macro_rules! zero_const {
-    ($(#[$meta:meta])* $vis:vis fn $name:ident() -> $ret:ty $body:block) => {
+    ($(#[$meta:meta])* $vis:vis fn $name:ident($($arg:ident: $ty:ty),*) -> $ret:ty $body:block) => {
         #[cfg(not(loom))]
         $(#[$meta])*
-        $vis const fn $name() -> $ret $body
+        $vis const fn $name($($arg: $ty),*) -> $ret $body
         #[cfg(loom)]
         $(#[$meta])*
-        $vis fn $name() -> $ret $body
+        $vis fn $name($($arg: $ty),*) -> $ret $body
     };
 }
 pub(crate) use zero_const;

@@ -4,6 +4,7 @@
 //! rows; operations ask it where a section ends. Which CPU runs a step follows from the section it
 //! was declared in.
 
+use crate::run::Mode;
 use crate::step::{Half, StartStep, StateId, Step};
 
 /// Highest number a state may have.
@@ -35,6 +36,21 @@ impl DynRange {
     #[inline]
     pub const fn capacity(self) -> u16 {
         self.len
+    }
+
+    /// Returns where its slots are.
+    pub(crate) const fn slots(self) -> core::ops::Range<usize> {
+        self.slot as usize..self.slot as usize + self.len as usize
+    }
+
+    /// Returns the slot of one of its states.
+    const fn slot_of(self, at: StateId) -> Option<usize> {
+        let first = self.first.get();
+        if at.get() >= first && at.get() < first + self.len {
+            Some((self.slot + (at.get() - first)) as usize)
+        } else {
+            None
+        }
     }
 }
 
@@ -82,15 +98,6 @@ impl<S> Row<S> {
     }
 }
 
-/// Whether a run of states may be walked by several CPUs at once.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Mode {
-    /// All at once.
-    Together,
-    /// One CPU after the other, in index order.
-    OneByOne,
-}
-
 /// One ordered list of states, the only source of order.
 ///
 /// Built-in states without callbacks: `OFFLINE` (0), `KICK` (the CPU has been asked to start),
@@ -98,13 +105,15 @@ pub(crate) enum Mode {
 #[derive(Debug)]
 pub struct Table {
     pub(crate) prepare: Row<Step>,
+    pub(crate) prepare_dyn: DynRange,
+    pub(crate) parallel_dyn: DynRange,
     pub(crate) starting: Row<StartStep>,
     pub(crate) online: Row<Step>,
+    pub(crate) online_dyn: DynRange,
     pub(crate) late: Row<Step>,
     kick: StateId,
     ap_idle: StateId,
     last: StateId,
-    slots: u16,
 }
 
 impl Table {
@@ -128,15 +137,23 @@ impl Table {
         let online = Row::new(ap_idle + 1, s.online);
         let late = Row::new(online.end() + s.online_dynamic, s.late);
         let last = StateId::new(late.end());
+        let first = prepare.end();
+        let prepare_dyn = DynRange::new(StateId::new(first), s.prepare_dynamic, 0);
+        let first = StateId::new(first + s.prepare_dynamic);
+        let parallel_dyn = DynRange::new(first, s.parallel_dynamic, s.prepare_dynamic);
+        let first = StateId::new(online.end());
+        let online_dyn = DynRange::new(first, s.online_dynamic, dynamic as u16);
         Self {
             prepare,
+            prepare_dyn,
+            parallel_dyn,
             starting,
             online,
+            online_dyn,
             late,
             kick: StateId::new(kick),
             ap_idle: StateId::new(ap_idle),
             last,
-            slots: (dynamic as u16) + s.online_dynamic,
         }
     }
 
@@ -160,7 +177,27 @@ impl Table {
 
     /// Returns how many dynamic states the table has room for.
     pub const fn dynamic_states(&self) -> usize {
-        self.slots as usize
+        self.online_dyn.slots().end
+    }
+
+    /// Whether steps of this range are prepared for all CPUs before the first kick.
+    pub(crate) fn is_parallel(&self, range: DynRange) -> bool {
+        range == self.parallel_dyn
+    }
+
+    /// Returns the slot of a dynamic state.
+    pub(crate) fn slot_of(&self, at: StateId) -> Option<usize> {
+        let slot = self
+            .prepare_dyn
+            .slot_of(at)
+            .or_else(|| self.parallel_dyn.slot_of(at));
+        slot.or_else(|| self.online_dyn.slot_of(at))
+    }
+
+    /// Returns the static step of PREPARE or ONLINE at `at`.
+    pub(crate) fn step(&self, at: StateId) -> Option<&'static Step> {
+        let step = self.prepare.get(at).or_else(|| self.online.get(at));
+        step.or_else(|| self.late.get(at))
     }
 
     /// Returns the name of a state, or an empty name for a dynamic state that nobody registered
@@ -178,8 +215,7 @@ impl Table {
         } else if let Some(step) = self.starting.get(at) {
             step.name()
         } else {
-            let step = self.prepare.get(at).or_else(|| self.online.get(at));
-            step.or_else(|| self.late.get(at)).map_or("", Half::name)
+            self.step(at).map_or("", Half::name)
         }
     }
 
@@ -194,64 +230,10 @@ impl Table {
         at <= self.last && (at <= self.kick || at >= self.ap_idle)
     }
 
-    /// Whether this state takes one CPU at a time, in either direction.
-    #[inline(never)]
-    pub(crate) fn breaks_run(&self, at: StateId) -> bool {
-        if let Some(step) = self.starting.get(at) {
-            return step.breaks_run();
-        }
-        let step = self.prepare.get(at).or_else(|| self.online.get(at));
-        step.or_else(|| self.late.get(at))
-            .is_some_and(Half::breaks_run)
-    }
-
     /// Whether all of STARTING may run on several CPUs at once.
     pub(crate) fn starting_mode(&self) -> Mode {
         let breaks = self.starting.steps.iter().any(Half::breaks_run);
         if breaks {
-            Mode::OneByOne
-        } else {
-            Mode::Together
-        }
-    }
-
-    /// Returns the state up to which a kicked AP may walk by itself: the parallel run after `KICK`.
-    #[inline(never)]
-    pub(crate) fn par_limit(&self) -> StateId {
-        match self.starting_mode() {
-            Mode::OneByOne => self.kick,
-            Mode::Together => match self.run_up(self.ap_idle) {
-                (end, Mode::Together) => end,
-                (_, Mode::OneByOne) => self.ap_idle,
-            },
-        }
-    }
-
-    /// Returns where the run that begins above `from` ends, and how it is walked upwards.
-    ///
-    /// `from` is at `AP_IDLE` or above and below `ONLINE`.
-    #[inline(never)]
-    pub(crate) fn run_up(&self, from: StateId) -> (StateId, Mode) {
-        let (mut end, mode) = (from.above(), self.mode(from.above()));
-        while end < self.last && self.mode(end.above()) == mode {
-            end = end.above();
-        }
-        (end, mode)
-    }
-
-    /// Returns where the run that begins at `from` ends, and how it is walked downwards.
-    ///
-    /// `from` is above `AP_IDLE`; so is every state of the run.
-    pub(crate) fn run_down(&self, from: StateId) -> (StateId, Mode) {
-        let (mut end, mode) = (from.below(), self.mode(from));
-        while end > self.ap_idle && self.mode(end) == mode {
-            end = end.below();
-        }
-        (end, mode)
-    }
-
-    fn mode(&self, at: StateId) -> Mode {
-        if self.breaks_run(at) {
             Mode::OneByOne
         } else {
             Mode::Together

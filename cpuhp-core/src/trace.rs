@@ -36,6 +36,9 @@ pub trait Trace: Sync {
     /// It returned; "call me again" reads [`crate::StepError::WOULD_BLOCK`].
     fn exit(&self, _event: &StepEvent, _result: StepResult) {}
 
+    /// An armed fault was hit: the half is not called.
+    fn fault(&self, _event: &StepEvent) {}
+
     /// The sync word of `cpu` moved.
     fn edge(&self, _cpu: CpuId, _from: Tag, _to: Tag) {}
 
@@ -55,6 +58,9 @@ impl<T: Trace> Trace for &T {
     }
     fn exit(&self, event: &StepEvent, result: StepResult) {
         (**self).exit(event, result);
+    }
+    fn fault(&self, event: &StepEvent) {
+        (**self).fault(event);
     }
     fn edge(&self, cpu: CpuId, from: Tag, to: Tag) {
         (**self).edge(cpu, from, to);

@@ -248,6 +248,17 @@ impl Platform for Fake {
         with(|w| w.sims.borrow()[cpu.index()].can_off.unwrap_or(true))
     }
 
+    fn should_abort(&self) -> bool {
+        with(|w| match w.aborts.get() {
+            Some(0) => true,
+            Some(left) => {
+                w.aborts.set(Some(left - 1));
+                false
+            }
+            None => false,
+        })
+    }
+
     fn alive_timeout(&self) -> u64 {
         ALIVE
     }

@@ -8,7 +8,10 @@
 pub mod batch;
 mod book;
 pub mod fake;
+pub mod full;
 pub mod model;
+pub mod points;
+pub mod random;
 pub mod refusal;
 pub mod shape;
 pub mod tables;

@@ -193,6 +193,7 @@ impl Run<'_> {
             cpu: self.cpu,
             on: self.cpu,
             at,
+            instance: None,
             dir,
             rollback: self.out.first.is_some(),
             answer: StepError::WOULD_BLOCK.code(),

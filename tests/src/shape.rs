@@ -27,6 +27,11 @@ pub struct State {
 }
 
 impl State {
+    /// Writes a state down.
+    pub const fn new(name: &'static str, section: Section, has: &'static str) -> Self {
+        Self { name, section, has }
+    }
+
     /// Whether the `dir` half exists.
     pub fn half(&self, dir: Direction) -> bool {
         self.has.contains(match dir {

@@ -60,6 +60,17 @@ impl Bench {
         }
     }
 
+    /// A machine of two CPUs that is adopted already, by the one with the higher number.
+    pub fn over(hp: &'static Machine, shape: &'static Shape) -> Self {
+        Self {
+            hp,
+            shape,
+            cpu: 0,
+            control: 1,
+            calls: Vec::new(),
+        }
+    }
+
     /// Where the CPU is now.
     pub fn state(&self) -> u16 {
         self.hp.state(self.id()).map_or(u16::MAX, StateId::get)

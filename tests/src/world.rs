@@ -6,6 +6,7 @@
 
 use core::cell::{Cell, RefCell};
 use core::task::Poll;
+use std::collections::BTreeMap;
 
 use cpuhp_core::{Ctx, Direction, KickError, KickOutcome, StepError, StepResult, Storage};
 
@@ -22,6 +23,8 @@ pub struct Call {
     pub on: u32,
     /// Number of the state.
     pub at: u16,
+    /// Which instance of it, or `None` for the step itself.
+    pub instance: Option<u8>,
     /// Which half.
     pub dir: Direction,
     /// What the context said of the walk.
@@ -65,6 +68,8 @@ pub struct Rule {
     pub cpu: Option<u32>,
     /// The state.
     pub at: u16,
+    /// The instance, or any of them and the step itself.
+    pub instance: Option<u8>,
     /// The half.
     pub dir: Direction,
     /// What it does.
@@ -86,7 +91,7 @@ pub enum Exclusion {
 /// The machine of this thread.
 #[derive(Debug, Default)]
 pub struct World {
-    shape: Cell<Option<&'static Shape>>,
+    pub(crate) shape: Cell<Option<&'static Shape>>,
     hp: Cell<Option<&'static Machine>>,
     pub(crate) now: Cell<u64>,
     pub(crate) here: Cell<u32>,
@@ -95,10 +100,18 @@ pub struct World {
     pub(crate) books: RefCell<Vec<Book>>,
     log: RefCell<Vec<Event>>,
     rules: RefCell<Vec<Rule>>,
-    /// Steps with both halves, one bit each.
-    pub(crate) paired: Cell<u64>,
     pub(crate) exclusive: Cell<Exclusion>,
     pub(crate) overlap: Cell<usize>,
+    /// The instances of each multi-instance state, in the order of their addition.
+    pub(crate) lists: RefCell<BTreeMap<u16, Vec<u8>>>,
+    /// Paired steps, one bit each.
+    pub(crate) paired: Cell<u64>,
+    /// Whether calls come from a registration, which moves no state.
+    pub(crate) registers: Cell<bool>,
+    /// A step of a CPU that is half up.
+    pub(crate) torn: Cell<Option<(u32, u16)>>,
+    /// Whether a suspend is to be given up: asked with how often it was asked before.
+    pub aborts: Cell<Option<u32>>,
     /// How long an unreleased CPU waits before it parks itself.
     pub patience: Cell<Option<u64>>,
 }
@@ -139,7 +152,6 @@ pub fn fresh(
 impl World {
     fn restart(&self, cpus: usize, boot: u32, shape: &'static Shape, hp: &'static Machine) {
         self.shape.set(Some(shape));
-        self.paired.set(crate::book::paired(shape));
         self.hp.set(Some(hp));
         self.now.set(1);
         self.here.set(boot);
@@ -152,6 +164,11 @@ impl World {
         self.exclusive.set(Exclusion::Unchecked);
         self.overlap.set(0);
         self.patience.set(None);
+        self.lists.take();
+        self.registers.set(false);
+        self.torn.set(None);
+        self.aborts.set(None);
+        self.count_pairs();
     }
 
     /// The shape of the table in use.
@@ -172,7 +189,25 @@ impl World {
 
     /// Adds a rule. Earlier rules are asked first.
     pub fn rule(&self, cpu: Option<u32>, at: u16, dir: Direction, act: Act) {
-        self.rules.borrow_mut().push(Rule { cpu, at, dir, act });
+        self.rule_on(cpu, (at, None), dir, act);
+    }
+
+    /// Adds a rule for one instance of a state.
+    pub fn rule_on(
+        &self,
+        cpu: Option<u32>,
+        (at, instance): (u16, Option<u8>),
+        dir: Direction,
+        act: Act,
+    ) {
+        let rule = Rule {
+            cpu,
+            at,
+            instance,
+            dir,
+            act,
+        };
+        self.rules.borrow_mut().push(rule);
     }
 
     /// Drops all rules.
@@ -218,46 +253,61 @@ impl World {
         self.log.borrow_mut().push(event);
     }
 
-    fn step(&self, at: u16, dir: Direction, ctx: &Ctx<'_>) -> StepResult {
+    pub(crate) fn step(
+        &self,
+        at: u16,
+        instance: Option<u8>,
+        dir: Direction,
+        ctx: &Ctx<'_>,
+    ) -> StepResult {
         let cpu = ctx.cpu().get();
         self.check_side(at, cpu);
-        self.check_state(at, dir, cpu);
-        self.check_order(at, dir, cpu);
-        self.check_entry(at, dir, ctx);
+        if self.registers.get() {
+            self.check_half(at, instance, dir, cpu);
+        } else {
+            self.check_state(at, instance, dir, cpu);
+            self.check_order(at, instance, dir, ctx);
+            self.check_entry(at, dir, ctx);
+        }
         self.enter(at, dir, cpu);
-        let result = self.answer(at, dir, cpu);
+        let result = self.answer(at, instance, dir, cpu);
         self.note(Event::Call(Call {
             cpu,
             on: self.here.get(),
             at,
+            instance,
             dir,
             rollback: ctx.is_rollback(),
             answer: result.err().map_or(0, StepError::code),
         }));
         if result != Err(StepError::WOULD_BLOCK) {
-            self.leave(at, dir, cpu, result);
+            let passed = dir == Direction::Down && ctx.is_forced();
+            self.leave(at, instance, dir, cpu, if passed { Ok(()) } else { result });
         }
         result
     }
 
-    fn answer(&self, at: u16, dir: Direction, cpu: u32) -> StepResult {
-        let since = self.books.borrow()[cpu as usize].inside;
+    fn answer(&self, at: u16, instance: Option<u8>, dir: Direction, cpu: u32) -> StepResult {
         let mut hooks = Vec::new();
-        let result = self.ask(at, dir, cpu, since.map_or(0, |(.., t)| t), &mut hooks);
+        let result = self.ask((at, instance), dir, cpu, &mut hooks);
         hooks.into_iter().for_each(|hook| hook(cpu));
         result
     }
 
     fn ask(
         &self,
-        at: u16,
+        (at, instance): (u16, Option<u8>),
         dir: Direction,
         cpu: u32,
-        since: u64,
         hooks: &mut Vec<fn(u32)>,
     ) -> StepResult {
+        let since = self.books.borrow()[cpu as usize]
+            .inside
+            .map_or(0, |(.., t)| t);
         for rule in self.rules.borrow_mut().iter_mut() {
-            if rule.at != at || rule.dir != dir || rule.cpu.is_some_and(|only| only != cpu) {
+            let other = rule.cpu.is_some_and(|only| only != cpu)
+                || rule.instance.is_some() && rule.instance != instance;
+            if rule.at != at || rule.dir != dir || other {
                 continue;
             }
             match &mut rule.act {
@@ -281,7 +331,7 @@ impl World {
 /// # Errors
 /// What the rules say.
 pub fn up<const S: u16>(ctx: &Ctx<'_>) -> StepResult {
-    with(|w| w.step(S, Direction::Up, ctx))
+    with(|w| w.step(S, None, Direction::Up, ctx))
 }
 
 /// The down half of state `S`.
@@ -289,7 +339,7 @@ pub fn up<const S: u16>(ctx: &Ctx<'_>) -> StepResult {
 /// # Errors
 /// What the rules say.
 pub fn down<const S: u16>(ctx: &Ctx<'_>) -> StepResult {
-    with(|w| w.step(S, Direction::Down, ctx))
+    with(|w| w.step(S, None, Direction::Down, ctx))
 }
 
 /// The up half of a STARTING state.
@@ -303,7 +353,7 @@ pub fn start_down<const S: u16>(ctx: &Ctx<'_>) -> Poll<()> {
 }
 
 fn start(at: u16, dir: Direction, ctx: &Ctx<'_>) -> Poll<()> {
-    match with(|w| w.step(at, dir, ctx)) {
+    match with(|w| w.step(at, None, dir, ctx)) {
         Ok(()) => Poll::Ready(()),
         Err(StepError::WOULD_BLOCK) => Poll::Pending,
         Err(error) => panic!("a rule makes STARTING step {at} fail: {error}"),

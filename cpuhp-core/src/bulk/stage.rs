@@ -5,7 +5,7 @@
 
 use core::task::Poll;
 
-use super::{AHEAD, BulkOp, Pass, Stop};
+use super::{AHEAD, Arrival, BulkOp, Pass, Policy, Stop};
 use crate::cpu::CpuId;
 use crate::decide::Meet;
 use crate::drive::Advance;
@@ -15,8 +15,9 @@ use crate::mask::Kind;
 use crate::phase::{Bounds, Phase, Until};
 use crate::platform::Platform;
 use crate::record::Record;
+use crate::run::Mode;
 use crate::step::{Direction, StateId};
-use crate::table::Mode;
+use crate::sync::Ordering;
 use crate::trace::Trace;
 
 impl BulkOp {
@@ -28,6 +29,7 @@ impl BulkOp {
         goal: StateId,
         mode: Mode,
     ) {
+        let from = self.goal;
         (self.goal, self.mode) = (goal, mode);
         (self.pass, self.cursor, self.ahead) = (Pass::Issue, 0, AHEAD);
         for cpu in hp.storage.each(Kind::Batch) {
@@ -37,7 +39,9 @@ impl BulkOp {
                 Direction::Up => rec.state() < goal,
                 Direction::Down => rec.state() > goal,
             };
-            if is_short {
+            // Whoever came since the last stage began has missed it, and waits for a round of its own.
+            let in_round = !is_silent(rec) && rec.state() >= from;
+            if is_short && (self.arrival == Arrival::Awaited || in_round) {
                 hp.storage.add(Kind::Pending, cpu);
             }
         }
@@ -57,28 +61,88 @@ impl BulkOp {
     /// Begins the stage after the present one; `false` if it was the last.
     pub(super) fn begin_next<P: Platform, T: Trace>(&mut self, hp: &Cpuhp<'_, P, T>) -> bool {
         if self.stop == Stop::AfterGathering {
-            self.report.not_tried += Self::end_all(hp, Kind::Batch);
+            self.report.not_tried += self.end_all(hp, Kind::Batch);
             return false;
+        }
+        if self.stop == Stop::TurningBack {
+            return false;
+        }
+        if self.has_to_turn_back(hp) {
+            self.stop = Stop::TurningBack;
+            (self.pass, self.cursor) = (Pass::Settle, 0);
+            hp.storage
+                .each(Kind::Batch)
+                .filter_map(|cpu| hp.record(cpu))
+                .for_each(Record::turn_back);
+            return true;
         }
         let table = hp.table();
         let (from, off) = (self.goal, table.kick().below());
         let (goal, mode) = match self.dir {
+            Direction::Up if from == table.online() && self.left_behind(hp) => {
+                (hp.par_limit(), Mode::Together)
+            }
             Direction::Up if from == table.online() => return false,
             Direction::Up if from < off => (off, Mode::OneByOne),
             // All are kicked at once; where STARTING takes one at a time, they only arrive.
-            Direction::Up if from == off => (table.par_limit(), Mode::Together),
+            Direction::Up if from == off => (hp.par_limit(), Mode::Together),
             Direction::Up if from < table.ap_idle() => (table.ap_idle(), table.starting_mode()),
-            Direction::Up => table.run_up(from),
+            Direction::Up => hp.run_up(from),
             Direction::Down if from == StateId::OFFLINE => return false,
-            Direction::Down if from > table.ap_idle() => table.run_down(from.min(table.online())),
+            Direction::Down if from > table.ap_idle() => hp.run_down(from.min(table.online())),
             Direction::Down if from > off => (off, table.starting_mode()),
             Direction::Down => (StateId::OFFLINE, Mode::OneByOne),
         };
-        let arrive = self.dir == Direction::Up && goal == table.kick();
-        self.meet = if arrive { Meet::Yes } else { Meet::No };
+        let up = self.dir == Direction::Up;
+        self.meet = if up && goal == table.kick() {
+            Meet::Yes
+        } else {
+            Meet::No
+        };
+        let arrives = up && (from == off || from == table.online());
+        self.arrival = if arrives || !up {
+            Arrival::Awaited
+        } else {
+            Arrival::PassedOver
+        };
+        self.came = 0;
         self.until = Until::Goal;
         self.begin_stage(hp, goal, mode);
         true
+    }
+
+    /// Whether CPUs that came late, or have not come yet, were passed over.
+    fn left_behind<P: Platform, T: Trace>(&self, hp: &Cpuhp<'_, P, T>) -> bool {
+        let short = |rec: &Record| rec.state() < self.goal;
+        hp.storage
+            .each(Kind::Batch)
+            .filter_map(|cpu| hp.record(cpu))
+            .any(short)
+    }
+
+    /// Whether those that have come go on, and the silent ones are left to a later round: nobody waits
+    /// for a CPU that may never come.
+    fn goes_on<P: Platform, T: Trace>(&self, hp: &Cpuhp<'_, P, T>) -> bool {
+        let arriving = self.dir == Direction::Up && self.arrival == Arrival::Awaited;
+        let rest_is_silent = || {
+            hp.storage
+                .each(Kind::Pending)
+                .filter_map(|cpu| hp.record(cpu))
+                .all(is_silent)
+        };
+        arriving
+            && self.until == Until::Goal
+            && self.goal >= hp.table().kick()
+            && self.goal < hp.table().online()
+            && self.came > 0
+            && rest_is_silent()
+    }
+
+    /// Whether somebody refused who must not, before the last point of return.
+    fn has_to_turn_back<P: Platform, T: Trace>(&self, hp: &Cpuhp<'_, P, T>) -> bool {
+        let can = self.dir == Direction::Down && self.goal >= hp.table().ap_idle();
+        let is_complete = self.report.is_complete();
+        can && self.policy == Policy::AllOrNothing && (!is_complete || hp.platform().should_abort())
     }
 
     // ---- passes
@@ -117,6 +181,12 @@ impl BulkOp {
                 break;
             }
         }
+        let is_through = self.missed < ahead;
+        if is_through && self.goes_on(hp) {
+            hp.storage
+                .each(Kind::Pending)
+                .for_each(|cpu| hp.storage.take(Kind::Pending, cpu));
+        }
         if hp.storage.next(Kind::Pending, 0).is_none() {
             (self.pass, self.cursor) = (Pass::Settle, 0);
             return Poll::Ready(());
@@ -150,10 +220,17 @@ impl BulkOp {
         let Some(rec) = hp.record(cpu) else {
             return true;
         };
+        if rec.owner.load(Ordering::Relaxed) != self.stamp {
+            // Somebody took the operation on this CPU over.
+            self.report.skipped += 1;
+            hp.storage.take(Kind::Batch, cpu);
+            hp.storage.take(Kind::Pending, cpu);
+            return true;
+        }
         let advanced = hp.advance(cpu, rec, self.bounds(hp));
         match advanced {
             Advance::Pending => return false,
-            Advance::Reached => {}
+            Advance::Reached => self.came += 1,
             Advance::Turned => {
                 // After the commit nothing comes up again: it stays where PREPARE refused.
                 if self.dir == Direction::Down && rec.state() < hp.table().kick() {
@@ -168,7 +245,7 @@ impl BulkOp {
                     self.stop = Stop::AfterGathering;
                 } else if occupies {
                     // The step takes one CPU at a time and has one: the others stay here.
-                    self.report.not_tried += Self::end_all(hp, Kind::Pending);
+                    self.report.not_tried += self.end_all(hp, Kind::Pending);
                 }
             }
         }
@@ -183,12 +260,12 @@ impl BulkOp {
             Tag::Kicked | Tag::Alive | Tag::Die => false,
             Tag::Gone | Tag::Cancelled | Tag::Parked => false,
         };
-        let (state, table) = (rec.state(), hp.table());
+        let state = rec.state();
         inside
             && match self.until {
                 Until::Goal => self.mode == Mode::OneByOne,
                 // Which way it went is not known: the step above it, or its own.
-                Until::Rest => table.breaks_run(state.above()) || table.breaks_run(state),
+                Until::Rest => hp.breaks_run(state.above()) || hp.breaks_run(state),
             }
     }
 
@@ -225,6 +302,7 @@ impl BulkOp {
     ) {
         match ended {
             Advance::Stuck => self.report.stuck += 1,
+            Advance::Ended if rec.first.get().is_none() => self.report.rolled_back += 1,
             Advance::Pending | Advance::Reached | Advance::Turned | Advance::Ended => {
                 self.report.failed += 1;
             }
@@ -235,11 +313,12 @@ impl BulkOp {
 
     /// Ends the operation of every CPU of this mask that is not on its way back; returns how many.
     #[inline(never)]
-    pub(super) fn end_all<P: Platform, T: Trace>(hp: &Cpuhp<'_, P, T>, kind: Kind) -> u32 {
+    pub(super) fn end_all<P: Platform, T: Trace>(&self, hp: &Cpuhp<'_, P, T>, kind: Kind) -> u32 {
         let mut ended = 0;
         for cpu in hp.storage.each(kind) {
             let Some(rec) = hp.record(cpu) else { continue };
-            if hp.storage.has(Kind::Batch, cpu) && rec.phase() == Phase::Forward {
+            let ours = rec.owner.load(Ordering::Relaxed) == self.stamp;
+            if ours && hp.storage.has(Kind::Batch, cpu) && rec.phase() == Phase::Forward {
                 ended += 1;
                 hp.storage.take(Kind::Batch, cpu);
                 hp.close(rec, Advance::Reached);
@@ -248,6 +327,11 @@ impl BulkOp {
         }
         ended
     }
+}
+
+/// Whether a CPU was kicked and has not been heard of.
+fn is_silent(rec: &Record) -> bool {
+    rec.edges.peek().tag() == Tag::Kicked
 }
 
 #[inline(never)]

@@ -1,0 +1,147 @@
+//! Requests: what the control CPU can ask of a CPU that is up.
+
+use crate::bulk::Suspend;
+use crate::step::{Direction, Forced, How, Rollback, Section, StateId};
+use crate::walk::Invoke;
+
+/// What the control CPU asks of an AP that is up.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub(crate) enum Order {
+    /// Walk up to the state.
+    Up = 1,
+    /// Walk down to the state, which is `AP_IDLE` or above.
+    Down = 2,
+    /// Walk STARTING down and go.
+    Die = 3,
+    /// Call the `up` half of one state, without moving.
+    InvokeUp = 4,
+    /// Call its `down` half.
+    InvokeDown = 5,
+}
+
+/// One request: `seq` in bits 24..32, flags and order in 16..24, the state in 0..16.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Request(pub(super) u32);
+
+/// The walk goes back because of a failure: stop at the next one.
+const ROLLBACK: u32 = 1 << 23;
+/// The CPU will be told to die next.
+const LEAVING: u32 = 1 << 22;
+/// Part of a suspend or a resume.
+const SUSPEND: u32 = 1 << 19;
+/// Errors on the way down are counted and passed over.
+const FORCE: u32 = 1 << 21;
+/// Call the instance that is being added or removed, not the step.
+const CANDIDATE: u32 = 1 << 20;
+
+impl Request {
+    #[inline]
+    pub(crate) const fn up(goal: StateId) -> Self {
+        Self((Order::Up as u32) << 16 | goal.get() as u32)
+    }
+
+    #[inline]
+    pub(crate) const fn down(goal: StateId) -> Self {
+        Self((Order::Down as u32) << 16 | goal.get() as u32)
+    }
+
+    #[inline]
+    pub(crate) const fn die() -> Self {
+        Self((Order::Die as u32) << 16)
+    }
+
+    pub(crate) const fn invoke(dir: Direction, at: StateId, what: Invoke) -> Self {
+        let order = match dir {
+            Direction::Up => Order::InvokeUp,
+            Direction::Down => Order::InvokeDown,
+        };
+        let candidate = match what {
+            Invoke::Step => 0,
+            Invoke::Candidate => CANDIDATE,
+        };
+        Self((order as u32) << 16 | candidate | at.get() as u32)
+    }
+
+    #[inline]
+    pub(crate) const fn force(self) -> Self {
+        Self(self.0 | FORCE)
+    }
+
+    #[inline]
+    pub(crate) const fn leaving(self) -> Self {
+        Self(self.0 | LEAVING)
+    }
+
+    #[inline]
+    pub(crate) const fn rollback(self) -> Self {
+        Self(self.0 | ROLLBACK)
+    }
+
+    #[inline]
+    pub(crate) const fn order(self) -> Order {
+        match self.0 >> 16 & 7 {
+            1 => Order::Up,
+            3 => Order::Die,
+            4 => Order::InvokeUp,
+            5 => Order::InvokeDown,
+            // No other number is ever written.
+            _ => Order::Down,
+        }
+    }
+
+    #[inline]
+    pub(crate) const fn goal(self) -> StateId {
+        StateId::new((self.0 & 0xffff) as u16)
+    }
+
+    #[inline]
+    pub(crate) const fn is_leaving(self) -> bool {
+        self.0 & LEAVING != 0
+    }
+
+    #[inline]
+    pub(crate) const fn is_rollback(self) -> bool {
+        self.0 & ROLLBACK != 0
+    }
+
+    #[inline]
+    pub(crate) const fn suspend(self) -> Self {
+        Self(self.0 | SUSPEND)
+    }
+
+    #[inline]
+    pub(crate) const fn is_suspend(self) -> bool {
+        self.0 & SUSPEND != 0
+    }
+
+    #[inline]
+    pub(crate) const fn is_forced(self) -> bool {
+        self.0 & FORCE != 0
+    }
+
+    /// Returns how the walk of this request goes; `turned` if it has turned back by itself.
+    pub(crate) fn how(self, section: Section, turned: Rollback) -> How {
+        let back = self.is_rollback() || turned == Rollback::Yes;
+        let forced = self.is_forced() && turned == Rollback::No;
+        How {
+            section,
+            rollback: if back { Rollback::Yes } else { Rollback::No },
+            forced: if forced { Forced::Yes } else { Forced::No },
+            suspend: if self.is_suspend() {
+                Suspend::Yes
+            } else {
+                Suspend::No
+            },
+        }
+    }
+
+    #[inline]
+    pub(crate) const fn invoked(self) -> Invoke {
+        if self.0 & CANDIDATE != 0 {
+            Invoke::Candidate
+        } else {
+            Invoke::Step
+        }
+    }
+}
