@@ -5,7 +5,7 @@ use core::task::Poll;
 
 use crate::ap::ApNext;
 use crate::cpu::CpuId;
-use crate::drive::Advance;
+use crate::drive::{Advance, pause};
 use crate::error::{OpError, Why};
 use crate::handshake::{Release, Tag};
 use crate::hotplug::Cpuhp;
@@ -49,19 +49,23 @@ impl<P: Platform, T: Trace> Cpuhp<'_, P, T> {
         };
         let is_new = match rec.edges.look().tag() {
             Tag::Dead => self.storage.next(Kind::Available, 0).is_none(),
-            Tag::Up => rec.state() < self.table().online(),
+            Tag::Up => steps == BootSteps::Run && rec.state() < self.table().online(),
             Tag::Kicked | Tag::Alive | Tag::Go | Tag::Die => false,
             Tag::Gone | Tag::Cancelled | Tag::Parked => false,
         };
         if !is_new {
             return Err(refused(Why::AlreadyAdopted));
         }
+        let stamp = self.storage.lock.next_stamp();
+        // Acquire: what an earlier operation on this CPU left in the record.
+        let claimed = rec
+            .owner
+            .compare_exchange(0, stamp, Ordering::Acquire, Ordering::Relaxed);
+        claimed.map_err(|_| refused(Why::Busy))?;
         for cpu in self.all_cpus() {
             self.refresh_present(cpu);
         }
         self.storage.add(Kind::Present, cpu);
-        let stamp = self.storage.lock.next_stamp();
-        rec.owner.store(stamp, Ordering::Relaxed);
         rec.begin(self.table().online(), Release::ByControl);
         let ended = match steps {
             BootSteps::Run => self.walk_boot_cpu(cpu, rec),
@@ -82,12 +86,19 @@ impl<P: Platform, T: Trace> Cpuhp<'_, P, T> {
                 Advance::Turned => {}
                 Advance::Pending => match self.poll_ap(cpu) {
                     ApNext::Spin => self.platform().relax(),
-                    ApNext::Wait => self.platform().wait(Who::Ap(cpu), rec.deadline.get()),
+                    ApNext::Wait => self.platform().wait(Who::Ap(cpu), self.pause_of(rec)),
                     ApNext::Idle | ApNext::Off | ApNext::Park | ApNext::Refused(_) => {}
                 },
                 ended @ (Advance::Reached | Advance::Ended | Advance::Stuck) => return ended,
             }
         }
+    }
+
+    /// Returns until when to wait before a step of the boot CPU is called again.
+    fn pause_of(&self, rec: &Record) -> u64 {
+        let (now, limit) = (self.platform().now(), self.platform().step_timeout());
+        let begun = rec.deadline.get().saturating_sub(limit);
+        now.saturating_add(pause(now.saturating_sub(begun), limit))
     }
 
     /// Writes down what boot did by hand.

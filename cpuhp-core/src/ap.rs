@@ -5,6 +5,7 @@
 //! into undefined behaviour: a wrong caller is refused and nothing is touched.
 
 use crate::cpu::CpuId;
+use crate::drive::pause;
 use crate::handshake::{Order, Request, Tag, Word};
 use crate::hotplug::Cpuhp;
 use crate::mask::Kind;
@@ -18,7 +19,9 @@ use crate::walk::Stop;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[must_use = "the answer says what this CPU has to do"]
 pub enum ApNext {
-    /// Wait, by [`Platform::wait`] or another way that the hotplug wake-up ends, and poll again.
+    /// Wait, by [`Platform::wait`] or another way that the hotplug wake-up ends, and poll again. Once the
+    /// CPU is up this means that a step asked to be called again, which nobody notifies for: poll after
+    /// a short time of your own.
     Wait,
     /// Inside STARTING: [`Platform::relax`] and poll again, interrupts stay off.
     Spin,
@@ -34,6 +37,7 @@ pub enum ApNext {
 
 /// Why a poll was refused.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[non_exhaustive]
 pub enum Misuse {
     /// The number is not below the number of records.
     NoSuchCpu,
@@ -68,6 +72,19 @@ enum Flow {
     Gone,
 }
 
+/// Whether a start has been compared with the last kick.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Judged {
+    No,
+    Yes,
+}
+
+/// How long a step of this CPU has been asking to be called again.
+struct Waiting {
+    state: StateId,
+    since: Option<u64>,
+}
+
 // The `mode` word of the record.
 const IDLE: u32 = 0;
 const FORWARD: u32 = 1;
@@ -82,23 +99,27 @@ impl<P: Platform, T: Trace> Cpuhp<'_, P, T> {
     /// [`Platform::wait`] and [`Platform::relax`]; returns when the CPU leaves.
     pub fn ap_run(&self, cpu: CpuId) -> ApExit {
         let hint = self.platform().entry_hint(cpu);
-        let mut next = self.ap_enter(cpu, hint);
+        let (mut next, mut judged) = self.enter(cpu, hint);
+        let mut waiting = Waiting {
+            state: StateId::OFFLINE,
+            since: None,
+        };
         loop {
             match next {
                 ApNext::Off => return ApExit::Off,
                 ApNext::Park => return ApExit::Park,
                 ApNext::Spin => self.platform().relax(),
                 ApNext::Wait | ApNext::Idle | ApNext::Refused(Misuse::Reentered) => {
-                    self.platform().wait(Who::Ap(cpu), self.ap_deadline(cpu));
+                    let until = self.ap_deadline(cpu, next, &mut waiting);
+                    self.platform().wait(Who::Ap(cpu), until);
                 }
                 ApNext::Refused(_) => return ApExit::Stale,
             }
-            let unseen = self.tag(cpu) == Some(Tag::Dead);
-            next = if unseen {
-                self.ap_enter(cpu, hint)
+            if judged == Judged::Yes {
+                next = self.poll_ap(cpu);
             } else {
-                self.poll_ap(cpu)
-            };
+                (next, judged) = self.enter(cpu, hint);
+            }
         }
     }
 
@@ -109,23 +130,30 @@ impl<P: Platform, T: Trace> Cpuhp<'_, P, T> {
     ///
     /// Context: as [`Self::ap_run`]; the first call into the core of whoever polls for himself.
     pub fn ap_enter(&self, cpu: CpuId, epoch_hint: Option<u8>) -> ApNext {
+        self.enter(cpu, epoch_hint).0
+    }
+
+    fn enter(&self, cpu: CpuId, epoch_hint: Option<u8>) -> (ApNext, Judged) {
         let Some(rec) = self.record(cpu) else {
-            return ApNext::Refused(Misuse::NoSuchCpu);
+            return (ApNext::Refused(Misuse::NoSuchCpu), Judged::Yes);
         };
-        let tag = rec.edges.look().tag();
-        match tag {
-            Tag::Dead | Tag::Kicked | Tag::Cancelled | Tag::Parked => {}
+        if self.platform().this_cpu() != cpu {
+            return (ApNext::Refused(Misuse::WrongCpu), Judged::Yes);
+        }
+        match rec.edges.look().tag() {
+            // A record that still reads DEAD may have an old epoch as well. Touch nothing, look again.
+            Tag::Dead if self.ap_lost_patience(rec) => return (ApNext::Off, Judged::Yes),
+            Tag::Dead => return (ApNext::Wait, Judged::No),
+            Tag::Kicked | Tag::Cancelled | Tag::Parked => {}
             Tag::Alive | Tag::Go | Tag::Up | Tag::Die | Tag::Gone => {
-                return ApNext::Refused(Misuse::NotStarted);
+                return (ApNext::Refused(Misuse::NotStarted), Judged::Yes);
             }
         }
-        // A record that still reads DEAD may have an old epoch as well.
-        let stale =
-            epoch_hint.is_some_and(|hint| rec.kicked_epoch() & 0x7f != u32::from(hint & 0x7f));
-        if stale && tag != Tag::Dead {
-            return ApNext::Refused(Misuse::Stale);
+        let differs = |hint: u8| rec.kicked_epoch() & 0x7f != u32::from(hint & 0x7f);
+        if epoch_hint.is_some_and(differs) {
+            return (ApNext::Refused(Misuse::Stale), Judged::Yes);
         }
-        self.poll_ap(cpu)
+        (self.poll_ap(cpu), Judged::Yes)
     }
 
     /// Goes as far as this CPU can without waiting, and says what it does next.
@@ -210,13 +238,27 @@ impl<P: Platform, T: Trace> Cpuhp<'_, P, T> {
         now.saturating_sub(rec.since.get()) >= patience
     }
 
-    fn ap_deadline(&self, cpu: CpuId) -> u64 {
-        let patience = self.platform().ap_patience();
-        let since = self.record(cpu).map_or(0, |rec| rec.since.get());
-        if since == 0 {
-            u64::MAX
-        } else {
-            since.saturating_add(patience)
+    /// Returns until when the AP waits at most: the end of its patience, or a pause while a step of its
+    /// own asked to be called again, since nobody notifies for that.
+    fn ap_deadline(&self, cpu: CpuId, next: ApNext, waiting: &mut Waiting) -> u64 {
+        let Some(rec) = self.record(cpu) else {
+            return 0;
+        };
+        if next == ApNext::Wait && rec.edges.peek().tag() == Tag::Up {
+            let (now, limit) = (self.platform().now(), self.platform().step_timeout());
+            if waiting.since.is_none() || waiting.state != rec.state() {
+                *waiting = Waiting {
+                    state: rec.state(),
+                    since: Some(now),
+                };
+            }
+            let taken = now.saturating_sub(waiting.since.unwrap_or(now));
+            return now.saturating_add(pause(taken, limit));
+        }
+        waiting.since = None;
+        match rec.since.get() {
+            0 => u64::MAX,
+            since => since.saturating_add(self.platform().ap_patience()),
         }
     }
 
@@ -242,6 +284,7 @@ impl<P: Platform, T: Trace> Cpuhp<'_, P, T> {
         }
         Self::mark_entered(rec, Section::Starting);
         rec.mode.set(IDLE);
+        rec.since.set(0);
         self.storage.add(Kind::Available, cpu);
         let next = rec.edges.ap_up(word);
         self.edge(cpu, word.tag(), next.tag());
@@ -360,6 +403,7 @@ impl<P: Platform, T: Trace> Cpuhp<'_, P, T> {
             rec.mode.set(IDLE);
             self.storage.take(Kind::Dying, cpu);
         }
+        rec.since.set(0);
         rec.busy.free();
         let next = rec.edges.ap_gone(word);
         self.edge(cpu, word.tag(), next.tag());

@@ -71,6 +71,8 @@ enum Stop {
 #[must_use = "an operation does nothing unless polled"]
 pub struct BulkOp {
     stamp: u32,
+    /// Which machine it is of.
+    home: usize,
     dir: Direction,
     limit: u32,
     policy: Policy,
@@ -157,6 +159,7 @@ impl<P: Platform, T: Trace> WriteGuard<'_, '_, P, T> {
         }
         let mut op = BulkOp {
             stamp,
+            home: hp.storage.home(),
             dir: plan.dir,
             limit: plan.limit,
             policy: plan.policy,
@@ -255,7 +258,7 @@ impl BulkOp {
         guard: &WriteGuard<'_, '_, P, T>,
     ) -> Poll<Result<BulkReport, OpError>> {
         let hp = guard.hp;
-        if !hp.storage.lock.is_bulk(self.stamp) {
+        if !hp.storage.lock.is_bulk(self.stamp) || hp.storage.home() != self.home {
             return Poll::Ready(Err(OpError::refused(hp.platform().this_cpu(), Why::Stale)));
         }
         loop {

@@ -15,7 +15,7 @@ pub(crate) struct Seen {
     /// Where the operation wants it now.
     pub(crate) goal: StateId,
     pub(crate) mailbox: Mailbox,
-    /// Whether a goal of `KICK` waits for the arrival.
+    /// Whether a goal around `KICK` waits for the CPU itself.
     pub(crate) meet: Meet,
 }
 
@@ -26,12 +26,12 @@ pub(crate) enum Mailbox {
     Asked,
 }
 
-/// When a CPU counts as having reached `KICK`.
+/// When a CPU that was kicked counts as having reached `KICK` or the state below.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Meet {
-    /// Once it is kicked.
+    /// Once it is kicked, or given up on.
     No,
-    /// Once it has arrived.
+    /// Once it has arrived, or is known to be off or parked.
     Yes,
 }
 
@@ -74,7 +74,7 @@ pub(crate) fn decide(table: &Table, seen: Seen) -> Action {
         }
         Tag::Dead | Tag::Parked => Action::Start,
         Tag::Cancelled if goal >= kick => Action::Start,
-        Tag::Cancelled if goal == seen.state => Action::Finish,
+        Tag::Cancelled if goal == seen.state && seen.meet == Meet::No => Action::Finish,
         Tag::Cancelled => Action::AskOff,
         Tag::Kicked if goal < kick => Action::Cancel,
         Tag::Kicked if goal == kick && seen.meet == Meet::No => Action::Finish,

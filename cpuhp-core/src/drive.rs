@@ -320,6 +320,7 @@ impl<P: Platform, T: Trace> Cpuhp<'_, P, T> {
         };
         rec.busy.clear();
         rec.mode.set(0);
+        rec.since.set(0);
         rec.clear_posted();
         if rec.state() >= self.table().kick() {
             rec.set_state(self.table().kick().below());
@@ -354,6 +355,21 @@ impl<P: Platform, T: Trace> Cpuhp<'_, P, T> {
             rec.arm(what, now.saturating_add(limit));
         }
         now >= rec.deadline.get()
+    }
+
+    /// Returns until when to wait for `rec` at most. A step that asked to be called again notifies
+    /// nobody: it is called after a pause, a fraction of the time it has taken so far.
+    #[inline(never)]
+    pub(crate) fn wait_until(&self, rec: &Record) -> u64 {
+        let deadline = rec.deadline.get();
+        let walks_here = rec.edges.peek().tag().is_resting();
+        if !walks_here || !rec.is_armed(Awaited::Step) {
+            return deadline;
+        }
+        let limit = self.platform().step_timeout();
+        let now = self.platform().now();
+        let taken = now.saturating_sub(deadline.saturating_sub(limit));
+        deadline.min(now.saturating_add(pause(taken, limit)))
     }
 
     #[inline(never)]
@@ -398,3 +414,12 @@ impl<P: Platform, T: Trace> Cpuhp<'_, P, T> {
         Next::Stop(Advance::Turned)
     }
 }
+
+/// Returns how long to pause before a step is called again that has taken `taken` ns of at most `limit`:
+/// geometric, so that neither a short step nor a long one is polled often.
+pub(crate) fn pause(taken: u64, limit: u64) -> u64 {
+    (taken / 8).max(SHORTEST_PAUSE_NS).min(limit / 16)
+}
+
+/// Nanoseconds before the first repeated call of a step.
+const SHORTEST_PAUSE_NS: u64 = 20_000;

@@ -84,7 +84,7 @@ pub use handshake::Tag;
 pub use hotplug::Cpuhp;
 pub use instance::{Instance, Instances, MultiStart, MultiStep};
 pub use lock::{Disabled, LockWord, ReadGuard, ReaderCell, Stable, WriteGuard, Writing};
-pub use mask::{CpuMask, Iter, MaskStore, words};
+pub use mask::{CpuMask, CpuMaskMut, Iter, MaskStore, MaskWord, words};
 pub use op::{CpuOp, OpFlags};
 pub use platform::{Confirm, KickOutcome, Platform, Who};
 pub use record::{DynSlot, Record};
@@ -94,7 +94,6 @@ pub use step::{
     Ctx, Direction, Entry, StartFn, StartStep, StateId, Step, StepFlags, StepFn, StepResult,
 };
 pub use storage::{Storage, Store};
-pub use sync::MaskWord;
 pub use table::{DynRange, Table};
 pub use trace::{StepEvent, Trace};
 

@@ -77,11 +77,11 @@ impl LockWord {
 
     #[inline]
     fn claim(&self) -> bool {
-        // Acquire: what the last writer wrote; pairs with `free`.
         let claimed = self
             .writer
-            .compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed);
-        // Either a reader's count is seen below, or the reader sees the claim.
+            .compare_exchange(0, 1, Ordering::Relaxed, Ordering::Relaxed);
+        // Acquire: what the last writer wrote; pairs with `free`. And either a reader's count is seen
+        // below, or the reader sees the claim.
         fence(Ordering::SeqCst);
         claimed.is_ok()
     }
@@ -212,6 +212,7 @@ impl Stable<'_> {
 /// Dropping it with operations in flight undoes nothing: they stay claimed, and
 /// [`WriteGuard::resume`] takes them over.
 #[derive(Debug)]
+#[must_use = "it ends when it is dropped"]
 pub struct WriteGuard<'h, 'a, P: Platform, T: Trace> {
     pub(crate) hp: &'h Cpuhp<'a, P, T>,
 }
@@ -229,12 +230,14 @@ pub struct Writing<'h, 'a, P: Platform, T: Trace> {
 
 /// The right to see CPU states stand still.
 #[derive(Debug)]
+#[must_use = "it ends when it is dropped"]
 pub struct ReadGuard<'h> {
     cell: &'h ReaderCell,
 }
 
 /// Hotplug is disabled while it lives: operations answer [`Why::Disabled`].
 #[derive(Debug)]
+#[must_use = "it ends when it is dropped"]
 pub struct Disabled<'h> {
     lock: &'h LockWord,
 }

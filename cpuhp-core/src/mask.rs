@@ -5,7 +5,7 @@
 //! can be stale. Masks are never held on a stack by value.
 
 use crate::cpu::CpuId;
-use crate::sync::{MaskWord, Ordering, zero_array, zero_const};
+use crate::sync::{AtomicUsize, Ordering, zero_array, zero_const};
 
 /// CPUs per word.
 const BITS: usize = usize::BITS as usize;
@@ -15,7 +15,37 @@ pub const fn words(cpus: usize) -> usize {
     cpus.div_ceil(BITS)
 }
 
-/// A view of one CPU mask.
+/// One word of a mask: an atomic of the core's own choice.
+#[derive(Debug)]
+#[repr(transparent)]
+pub struct MaskWord(AtomicUsize);
+
+impl MaskWord {
+    zero_const! {
+        /// Makes a word with these bits set.
+        pub fn new(bits: usize) -> Self {
+            Self(AtomicUsize::new(bits))
+        }
+    }
+
+    // Relaxed, all: a mask is a snapshot; what a bit stands for is carried by the handshake.
+    #[inline]
+    fn get(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    #[inline]
+    fn set(&self, bits: usize) {
+        self.0.fetch_or(bits, Ordering::Relaxed);
+    }
+
+    #[inline]
+    fn clear(&self, bits: usize) {
+        self.0.fetch_and(!bits, Ordering::Relaxed);
+    }
+}
+
+/// A view of one CPU mask, to look at.
 #[derive(Clone, Copy, Debug)]
 pub struct CpuMask<'a> {
     words: &'a [MaskWord],
@@ -31,22 +61,21 @@ impl<'a> CpuMask<'a> {
     #[inline(never)]
     pub fn contains(self, cpu: CpuId) -> bool {
         let word = self.words.get(cpu.index() / BITS);
-        word.is_some_and(|word| word.load(Ordering::Relaxed) & bit(cpu) != 0)
+        word.is_some_and(|word| word.get() & bit(cpu) != 0)
     }
 
     /// Adds `cpu`. Returns whether the mask has room for it.
     #[inline(never)]
-    pub fn insert(self, cpu: CpuId) -> bool {
+    pub(crate) fn insert(self, cpu: CpuId) -> bool {
         let word = self.words.get(cpu.index() / BITS);
-        word.map(|word| word.fetch_or(bit(cpu), Ordering::Relaxed))
-            .is_some()
+        word.map(|word| word.set(bit(cpu))).is_some()
     }
 
     /// Takes `cpu` out.
     #[inline(never)]
-    pub fn remove(self, cpu: CpuId) {
+    pub(crate) fn remove(self, cpu: CpuId) {
         if let Some(word) = self.words.get(cpu.index() / BITS) {
-            word.fetch_and(!bit(cpu), Ordering::Relaxed);
+            word.clear(bit(cpu));
         }
     }
 
@@ -54,16 +83,14 @@ impl<'a> CpuMask<'a> {
     pub fn count(self) -> usize {
         self.words
             .iter()
-            .map(|word| word.load(Ordering::Relaxed).count_ones() as usize)
+            .map(|word| word.get().count_ones() as usize)
             .sum()
     }
 
     /// Whether no CPU is in the mask.
     #[inline(never)]
     pub fn is_empty(self) -> bool {
-        self.words
-            .iter()
-            .all(|word| word.load(Ordering::Relaxed) == 0)
+        self.words.iter().all(|word| word.get() == 0)
     }
 
     /// Iterates over the CPUs in ascending order. Each word is read once, when it is reached.
@@ -86,7 +113,7 @@ impl<'a> CpuMask<'a> {
         };
         if !at.is_multiple_of(BITS) {
             let word = self.words.get(at / BITS)?;
-            iter.current = word.load(Ordering::Relaxed) & (usize::MAX << (at % BITS));
+            iter.current = word.get() & (usize::MAX << (at % BITS));
             iter.next += 1;
         }
         iter.next()
@@ -129,7 +156,7 @@ impl Iterator for Iter<'_> {
 
     fn next(&mut self) -> Option<CpuId> {
         while self.current == 0 {
-            self.current = self.words.get(self.next)?.load(Ordering::Relaxed);
+            self.current = self.words.get(self.next)?.get();
             self.next += 1;
         }
         let number = (self.next - 1) * BITS + self.current.trailing_zeros() as usize;
@@ -138,13 +165,53 @@ impl Iterator for Iter<'_> {
     }
 }
 
+/// A view of a mask of a caller's own, to change.
+///
+/// The masks the core keeps are never handed out as this.
+#[derive(Clone, Copy, Debug)]
+pub struct CpuMaskMut<'a> {
+    mask: CpuMask<'a>,
+}
+
+impl<'a> CpuMaskMut<'a> {
+    /// Views `words` as a mask, laid out as in [`CpuMask::new`].
+    pub const fn new(words: &'a [MaskWord]) -> Self {
+        Self {
+            mask: CpuMask::new(words),
+        }
+    }
+
+    /// Adds `cpu`. Returns whether the mask has room for it.
+    pub fn insert(self, cpu: CpuId) -> bool {
+        self.mask.insert(cpu)
+    }
+
+    /// Takes `cpu` out.
+    pub fn remove(self, cpu: CpuId) {
+        self.mask.remove(cpu);
+    }
+
+    /// Takes every CPU out.
+    pub fn clear(self) {
+        self.mask
+            .words
+            .iter()
+            .for_each(|word| word.clear(usize::MAX));
+    }
+
+    /// Returns the view to look at, and to name CPUs with.
+    pub const fn get(self) -> CpuMask<'a> {
+        self.mask
+    }
+}
+
 /// Memory for one mask of a caller's own, all zero.
 ///
 /// ```
 /// use cpuhp_core::{CpuId, MaskStore, words};
 /// static MINE: MaskStore<{ words(64) }> = MaskStore::new();
-/// assert!(MINE.get().insert(CpuId::new(63)));
-/// assert!(!MINE.get().insert(CpuId::new(64)));
+/// assert!(MINE.get_mut().insert(CpuId::new(63)));
+/// assert!(!MINE.get_mut().insert(CpuId::new(64)));
 /// assert_eq!(MINE.get().count(), 1);
 /// ```
 #[derive(Debug)]
@@ -160,9 +227,14 @@ impl<const WORDS: usize> MaskStore<WORDS> {
         }
     }
 
-    /// Returns the view.
+    /// Returns the view to look at, and to name CPUs with.
     pub const fn get(&self) -> CpuMask<'_> {
         CpuMask::new(&self.words)
+    }
+
+    /// Returns the view to change. Shared: the words are atomic.
+    pub const fn get_mut(&self) -> CpuMaskMut<'_> {
+        CpuMaskMut::new(&self.words)
     }
 }
 

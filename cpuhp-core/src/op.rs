@@ -40,6 +40,8 @@ bitflags! {
 pub struct CpuOp {
     cpu: CpuId,
     stamp: u32,
+    /// Which machine it is of.
+    home: usize,
 }
 
 impl<P: Platform, T: Trace> WriteGuard<'_, '_, P, T> {
@@ -68,7 +70,6 @@ impl<P: Platform, T: Trace> WriteGuard<'_, '_, P, T> {
         if hp.storage.lock.is_disabled() {
             return Err(Why::Disabled);
         }
-        hp.check_move(cpu, rec, target)?;
         let forced = flags.contains(OpFlags::FORCE) && target < rec.state();
         if rec
             .torn()
@@ -82,6 +83,15 @@ impl<P: Platform, T: Trace> WriteGuard<'_, '_, P, T> {
             .owner
             .compare_exchange(0, stamp, Ordering::Acquire, Ordering::Relaxed);
         claimed.map_err(|_| Why::Busy)?;
+        // Checked with the claim in place: of two CPUs that share the guard, none can take the other's
+        // last one away unseen.
+        let before = rec.target.state();
+        rec.target.set_state(target);
+        if let Err(why) = hp.check_move(cpu, rec, target) {
+            rec.target.set_state(before);
+            rec.owner.store(0, Ordering::Relaxed);
+            return Err(why);
+        }
         let auto = flags.contains(OpFlags::AUTO);
         rec.begin(
             target,
@@ -94,13 +104,18 @@ impl<P: Platform, T: Trace> WriteGuard<'_, '_, P, T> {
         if forced {
             rec.set_forced();
         }
-        Ok(CpuOp { cpu, stamp })
+        Ok(CpuOp {
+            cpu,
+            stamp,
+            home: hp.storage.home(),
+        })
     }
 
     /// Takes over the operation on `cpu` that was abandoned or that stopped as STUCK.
     ///
     /// # Errors
-    /// [`Why::NoSuchCpu`], [`Why::NothingToResume`]; nothing changed.
+    /// [`Why::NoSuchCpu`], [`Why::NothingToResume`], and [`Why::Busy`] for a CPU of a bulk operation that
+    /// still runs; nothing changed.
     pub fn resume(&self, cpu: CpuId) -> Result<CpuOp, OpError> {
         let hp = self.hp;
         let rec = hp
@@ -109,11 +124,19 @@ impl<P: Platform, T: Trace> WriteGuard<'_, '_, P, T> {
         if rec.phase() == Phase::Idle {
             return Err(OpError::refused(cpu, Why::NothingToResume));
         }
+        let owner = rec.owner.load(Ordering::Relaxed);
+        if owner != 0 && hp.storage.lock.is_bulk(owner) {
+            return Err(OpError::refused(cpu, Why::Busy));
+        }
         let stamp = hp.storage.lock.next_stamp();
         // Acquire: as in `op`; the stamp replaced may be of a CPU that stopped in the middle.
         rec.owner.swap(stamp, Ordering::Acquire);
         rec.rearm();
-        Ok(CpuOp { cpu, stamp })
+        Ok(CpuOp {
+            cpu,
+            stamp,
+            home: hp.storage.home(),
+        })
     }
 }
 
@@ -126,6 +149,11 @@ impl CpuOp {
     /// Goes as far as it can without waiting.
     ///
     /// Context: any available CPU, holding the guard; steps of PREPARE run here.
+    ///
+    /// # Errors
+    /// [`OpError::Failed`]: the step, what the rollback met, and where the CPU is left.
+    /// [`OpError::Refused`] with [`Why::Stale`]: the operation has ended, was taken over, or is of
+    /// another machine; nothing ran.
     #[inline(never)]
     pub fn poll<P: Platform, T: Trace>(
         &mut self,
@@ -136,7 +164,8 @@ impl CpuOp {
         let Some(rec) = hp.record(self.cpu) else {
             return Poll::Ready(stale);
         };
-        if rec.owner.load(Ordering::Relaxed) != self.stamp {
+        let ours = rec.owner.load(Ordering::Relaxed) == self.stamp;
+        if !ours || hp.storage.home() != self.home {
             return Poll::Ready(stale);
         }
         loop {
@@ -150,12 +179,15 @@ impl CpuOp {
         }
     }
 
-    /// Returns until when a pending poll waits at most, in the platform's time.
+    /// Returns until when to wait at most before the next poll, in the platform's time.
+    ///
+    /// Sooner than the operation's own deadline where a step of PREPARE asked to be called again: nobody
+    /// notifies for it.
     pub fn deadline<P: Platform, T: Trace>(&self, guard: &WriteGuard<'_, '_, P, T>) -> u64 {
         guard
             .hp
             .record(self.cpu)
-            .map_or(0, |rec| rec.deadline.get())
+            .map_or(0, |rec| guard.hp.wait_until(rec))
     }
 }
 
@@ -165,9 +197,6 @@ impl<P: Platform, T: Trace> Cpuhp<'_, P, T> {
         let (state, tag) = (rec.state(), rec.edges.peek().tag());
         if !self.table().is_target(target) {
             return Err(Why::BadTarget);
-        }
-        if rec.owner.load(Ordering::Relaxed) != 0 {
-            return Err(Why::Busy);
         }
         if target == state {
             return Ok(());

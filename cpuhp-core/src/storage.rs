@@ -5,9 +5,9 @@
 
 use crate::cpu::CpuId;
 use crate::lock::{LockWord, ReaderCell};
-use crate::mask::{CpuMask, KINDS, Kind, words};
+use crate::mask::{CpuMask, KINDS, Kind, MaskWord, words};
 use crate::record::{DynSlot, Record};
-use crate::sync::{MaskWord, zero_array, zero_const};
+use crate::sync::{zero_array, zero_const};
 
 /// Static memory for a machine of up to `CPUS` CPUs; `WORDS` is `words(CPUS)`.
 ///
@@ -130,6 +130,11 @@ impl<'a> Storage<'a> {
     #[inline]
     pub const fn cpus(&self) -> usize {
         self.records.len()
+    }
+
+    /// Returns what tells this machine's storage from another's.
+    pub(crate) fn home(&self) -> usize {
+        core::ptr::from_ref(self.lock).addr()
     }
 
     #[inline(never)]

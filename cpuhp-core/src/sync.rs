@@ -11,11 +11,11 @@ pub(crate) use loom::sync::atomic::{AtomicPtr, AtomicU32, Ordering, fence};
 pub(crate) use portable_atomic::{AtomicPtr, AtomicU32, Ordering, fence};
 
 #[cfg(all(not(loom), not(feature = "portable-atomic")))]
-pub use core::sync::atomic::AtomicUsize as MaskWord;
+pub(crate) use core::sync::atomic::AtomicUsize;
 #[cfg(loom)]
-pub use loom::sync::atomic::AtomicUsize as MaskWord;
+pub(crate) use loom::sync::atomic::AtomicUsize;
 #[cfg(all(not(loom), feature = "portable-atomic"))]
-pub use portable_atomic::AtomicUsize as MaskWord;
+pub(crate) use portable_atomic::AtomicUsize;
 
 /// Whether the atomics are a model's: sizes and `const` constructors then do not hold.
 pub(crate) const MODELLED: bool = cfg!(loom);

@@ -184,7 +184,7 @@ impl Bench {
     /// A batch of one; what the report counts becomes the result.
     fn go_bulk(&self, target: StateId) -> Result<(), OpError> {
         let mask = cpuhp_core::MaskStore::<1>::new();
-        mask.get().insert(self.id());
+        mask.get_mut().insert(self.id());
         let which = Which::Only(mask.get());
         let report = if target == StateId::OFFLINE {
             self.hp.take_down(which)?

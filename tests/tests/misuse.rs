@@ -93,11 +93,11 @@ fn the_last_cpu_online_and_the_calling_cpu() {
         });
     });
     let mask = MaskStore::<1>::new();
-    mask.get().insert(cpu(0));
+    mask.get_mut().insert(cpu(0));
     refused(hp, Why::LastCpu, &["cpu 0"], || {
         hp.take_down(Which::Only(mask.get()))
     });
-    mask.get().insert(cpu(1));
+    mask.get_mut().insert(cpu(1));
     refused(hp, Why::LastCpu, &["cpu 0"], || {
         hp.take_down(Which::Only(mask.get()))
     });
@@ -105,7 +105,7 @@ fn the_last_cpu_online_and_the_calling_cpu() {
     refused(hp, Why::LastCpu, &[], || {
         hp.take_down(Which::Only(mask.get()))
     });
-    mask.get().remove(cpu(1));
+    mask.get_mut().remove(cpu(1));
     refused(hp, Why::OnSelf, &["cpu 0"], || {
         hp.take_down(Which::Only(mask.get()))
     });

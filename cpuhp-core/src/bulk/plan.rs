@@ -17,6 +17,7 @@ pub enum Which<'m> {
 /// What became of the CPUs of a bulk operation; details by [`Cpuhp::last_error`](crate::Cpuhp::last_error).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[non_exhaustive]
+#[must_use = "CPUs that failed are only here"]
 pub struct BulkReport {
     /// At the target.
     pub done: u32,

@@ -37,6 +37,7 @@ impl BulkOp {
             let is_short = match self.dir {
                 Direction::Up if self.meet == Meet::Yes => rec.state() <= goal,
                 Direction::Up => rec.state() < goal,
+                Direction::Down if self.meet == Meet::Yes => rec.state() > goal || is_given_up(rec),
                 Direction::Down => rec.state() > goal,
             };
             // Whoever came since the last stage began has missed it, and waits for a round of its own.
@@ -94,11 +95,12 @@ impl BulkOp {
             Direction::Down => (StateId::OFFLINE, Mode::OneByOne),
         };
         let up = self.dir == Direction::Up;
-        self.meet = if up && goal == table.kick() {
-            Meet::Yes
+        let meets = if up {
+            goal == table.kick()
         } else {
-            Meet::No
+            goal == off
         };
+        self.meet = if meets { Meet::Yes } else { Meet::No };
         let arrives = up && (from == off || from == table.online());
         self.arrival = if arrives || !up {
             Arrival::Awaited
@@ -227,7 +229,7 @@ impl BulkOp {
             hp.storage.take(Kind::Pending, cpu);
             return true;
         }
-        let advanced = hp.advance(cpu, rec, self.bounds(hp));
+        let advanced = hp.advance(cpu, rec, self.bounds(hp, rec));
         match advanced {
             Advance::Pending => return false,
             Advance::Reached => self.came += 1,
@@ -269,19 +271,23 @@ impl BulkOp {
             }
     }
 
-    fn bounds<P: Platform, T: Trace>(&self, hp: &Cpuhp<'_, P, T>) -> Bounds {
+    fn bounds<P: Platform, T: Trace>(&self, hp: &Cpuhp<'_, P, T>, rec: &Record) -> Bounds {
         let bounds = Bounds {
             meet: self.meet,
             until: self.until,
             ..Bounds::NONE
         };
-        let off = hp.table().kick().below();
+        let (off, state) = (hp.table().kick().below(), rec.state());
         match (self.until, self.dir) {
+            // No further than the one step that waits to be called again.
             (Until::Rest, Direction::Up) => Bounds {
-                ceiling: off,
+                ceiling: off.min(state.above()),
                 ..bounds
             },
-            (Until::Rest, Direction::Down) => bounds,
+            (Until::Rest, Direction::Down) => Bounds {
+                floor: state.below(),
+                ..bounds
+            },
             (Until::Goal, Direction::Up) => Bounds {
                 ceiling: self.goal,
                 ..bounds
@@ -327,6 +333,11 @@ impl BulkOp {
         }
         ended
     }
+}
+
+/// Whether a CPU was given up on and may still come.
+fn is_given_up(rec: &Record) -> bool {
+    rec.edges.peek().tag() == Tag::Cancelled
 }
 
 /// Whether a CPU was kicked and has not been heard of.

@@ -179,7 +179,7 @@ fn boot_cpu_goes_down_and_up_while_another_cpu_drives() {
 fn power_cut_ends_cpus_that_still_run() {
     let machine = Threads::new(4);
     let online = with(&machine, |cpuhp| {
-        cpuhp.bring_up(Which::All).unwrap();
+        assert!(cpuhp.bring_up(Which::All).unwrap().is_complete());
         cpuhp.online().count()
     });
     assert_eq!(online, 4);

@@ -141,7 +141,7 @@ fn boot_cpu_goes_down_while_the_last_cpu_drives() -> Result<(), OpError> {
     let cpuhp = Arc::new(Cpuhp::new(machine.clone(), &plain::TABLE, STORE.get()));
     attach(&machine, &cpuhp);
     cpuhp.adopt_boot_cpu(BootSteps::Run)?;
-    cpuhp.bring_up(Which::All)?;
+    assert!(cpuhp.bring_up(Which::All)?.is_complete());
     machine.run_on(CpuId::new(2), || {
         assert_eq!(machine.this_cpu(), CpuId::new(2));
         assert_eq!(cpuhp.take_down(Which::All)?.done, 2);

@@ -78,7 +78,7 @@ fn choose<'s, M: Machine>(stage: &Stage<'s, M>) -> cpuhp_core::CpuMask<'static> 
             mask.insert(cpu);
         }
     }
-    mask
+    mask.get()
 }
 
 /// When the last CPU was kicked that did not come, or the last of all if every CPU came.

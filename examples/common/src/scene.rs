@@ -5,7 +5,7 @@
 
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use cpuhp_core::{CpuId, CpuMask, MaskWord, StateId, Table};
+use cpuhp_core::{CpuId, CpuMaskMut, MaskWord, StateId, Table};
 use spin::Once;
 
 use crate::log::CpuLog;
@@ -152,11 +152,10 @@ impl Scene {
     }
 
     /// Returns the driver's own mask, emptied.
-    pub(crate) fn empty_mask(&self) -> CpuMask<'static> {
-        for word in self.parts.mask {
-            word.store(0, Ordering::Relaxed);
-        }
-        CpuMask::new(self.parts.mask)
+    pub(crate) fn empty_mask(&self) -> CpuMaskMut<'static> {
+        let mask = CpuMaskMut::new(self.parts.mask);
+        mask.clear();
+        mask
     }
 
     /// Begins a timed window: forgets the times of the last one.
