@@ -172,7 +172,7 @@ fn patience_ends_with_the_release() {
         let mut op = guard.resume(AP).expect("abandoned");
         assert!(op.poll(&guard).is_pending());
     }))));
-    core::mem::drop(guard);
+    drop(guard);
     // The last wait, in UP without a request, has no deadline: that is how `run_ap` ends.
     assert_eq!(run_ap(hp), None);
     assert_eq!(WAITS.get(), 2);
