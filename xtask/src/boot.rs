@@ -143,8 +143,8 @@ fn refusal(code: Option<i32>, serial: &str, errors: &str) -> Option<String> {
     let said = errors
         .lines()
         .filter(|line| is_silent && !qemu::is_noise(line));
-    let said = said.filter_map(|line| line.strip_prefix(qemu::PROGRAM)?.strip_prefix(": "));
-    said.last()
+    let mut said = said.filter_map(|line| line.strip_prefix(qemu::PROGRAM)?.strip_prefix(": "));
+    said.next_back()
         .map(|line| format!("QEMU does not take this machine: {line}"))
 }
 
