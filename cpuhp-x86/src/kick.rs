@@ -102,11 +102,6 @@ impl Engine {
         self.next_due.load(Ordering::Relaxed)
     }
 
-    /// Makes whoever sleeps until [`Self::next_due`] wake up at `time`, at the latest.
-    pub(crate) fn look_again(&self, time: u64) {
-        self.next_due.fetch_min(time, Ordering::Relaxed);
-    }
-
     /// Sends INIT to `cpu` and notes the time; the SIPIs follow from [`Self::service`].
     ///
     /// # Errors
