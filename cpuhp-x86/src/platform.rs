@@ -37,17 +37,21 @@ impl X86 {
         if record.take_poke() {
             return;
         }
+        let polls = record.count_poll();
         // An AP has no timer of ours: with a deadline to watch it polls.
-        if record.count_poll() < self.spin_polls || deadline != u64::MAX {
+        if deadline != u64::MAX {
             core::hint::spin_loop();
         } else if interrupts_enabled() {
-            // Past AP_IDLE: the CPU lives a normal life, and any interrupt may end its wait.
+            // Past AP_IDLE: the CPU lives a normal life, and any interrupt may end its wait. Nobody
+            // is about to need it, so it does not poll.
             disable_interrupts();
             if record.begin_sleep() {
                 sleep();
                 record.end_sleep();
             }
             enable_interrupts();
+        } else if polls < self.spin_polls {
+            core::hint::spin_loop();
         } else {
             self.sleep_ap(record);
         }

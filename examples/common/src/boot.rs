@@ -70,7 +70,7 @@ fn clear<M: Machine>(stage: &Stage<'_, M>) -> Result<(), Unable> {
     Ok(())
 }
 
-/// Resets the CPUs that were given up on, or their memory could never be taken back.
+/// Resets the CPUs that were given up on, and takes back what they were given: once they are off.
 fn reset_dead<M: Machine>(stage: &Stage<'_, M>) {
     let platform = stage.hp().platform();
     let dead = || {
@@ -88,6 +88,7 @@ fn reset_dead<M: Machine>(stage: &Stage<'_, M>) {
         while platform.confirm(cpu) == Confirm::Running && stage.now() < deadline {
             platform.wait(Who::Control(cpu), deadline);
         }
+        stage.expect_done(cpu, stage.hp().cpu_down(cpu));
     }
 }
 

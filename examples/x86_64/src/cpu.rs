@@ -74,6 +74,16 @@ static FAULT_STACKS: PerCpu<Stack<FAULT_STACK>> =
 #[repr(C, align(4096))]
 struct Root([u64; 512]);
 
+impl Root {
+    /// Makes the first entry the only one. The rest is zero already, but after a poisoning.
+    fn fill(&mut self, first: u64) {
+        if self.0[1] != 0 {
+            self.0 = [0; 512];
+        }
+        self.0[0] = first;
+    }
+}
+
 static ROOTS: PerCpu<Root> = PerCpu([const { UnsafeCell::new(Root([0; 512])) }; MAX_CPUS]);
 
 impl Area {
@@ -122,10 +132,8 @@ pub(crate) fn prepare(cpu: CpuId) -> Option<Boot> {
     let tss = area as u64 + offset_of!(Area, tss) as u64;
     // SAFETY: `cpu` is off, so nobody else uses its area.
     unsafe { area.write(Area::new(cpu, tss, fault_stack)) };
-    let mut top = [0; 512];
-    top[0] = boot::lower_table();
     // SAFETY: as above: its page table.
-    unsafe { root.write(Root(top)) };
+    unsafe { (*root).fill(boot::lower_table()) };
     Some(Boot {
         stack_top: stack,
         percpu: area as u64,
