@@ -10,12 +10,12 @@ use crate::process;
 
 const TOOLCHAIN: &str = "nightly";
 
-/// Tests that run under Miri. It takes a hundred times as long, so enumerations are left out.
+/// Tests that run under Miri. It takes some hundred times as long, so enumerations, and waits for late CPUs, are left out.
 const SUITES: &[Suite] = &[
     // CPUs are threads here: the only place where Miri can see two of them race.
-    suite("cpuhp-sim", &["--lib"], &[]),
-    suite("cpuhp-tests", &["--test", "late"], &[]),
-    suite("cpuhp-tests", &["--test", "bulk"], &[]),
+    suite("cpuhp-sim", &["--lib"]),
+    // Every public call of the core, used well and badly, on one thread.
+    suite("cpuhp-tests", &["--test", "misuse"]),
 ];
 
 /// Tests of one package that run together.
@@ -23,20 +23,10 @@ const SUITES: &[Suite] = &[
 struct Suite {
     package: &'static str,
     target: &'static [&'static str],
-    /// Parts of names; none = all tests of the target.
-    names: &'static [&'static str],
 }
 
-const fn suite(
-    package: &'static str,
-    target: &'static [&'static str],
-    names: &'static [&'static str],
-) -> Suite {
-    Suite {
-        package,
-        target,
-        names,
-    }
+const fn suite(package: &'static str, target: &'static [&'static str]) -> Suite {
+    Suite { package, target }
 }
 
 /// Runs Miri; without a nightly toolchain that has it, this is a visible skip, and a failure where `CI=true`.
@@ -57,8 +47,7 @@ pub(crate) fn run() -> Result<Exit> {
         let mut command = cargo::cargo_of(TOOLCHAIN);
         command.args(["miri", "test", "-p", suite.package]);
         command.args(suite.target);
-        command.arg("--target-dir").arg(&target_dir);
-        process::show(command.arg("--").args(suite.names))?;
+        process::show(command.arg("--target-dir").arg(&target_dir))?;
     }
     Ok(Exit::Pass)
 }
