@@ -252,8 +252,9 @@ impl Engine {
         let moved = record
             .engine
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, |word| {
-                // Arrival of a CPU that was never kicked changes nothing.
-                (word & TAG != IDLE && word != next).then_some(next)
+                // Arrival of a CPU that was never kicked, or that is only woken, changes nothing.
+                let is_news = how == KickOutcome::Lost || !matches!(word & TAG, IDLE | WAKING);
+                (is_news && word != next).then_some(next)
             });
         let Ok(word) = moved else {
             return Done::Nothing;

@@ -139,6 +139,8 @@ impl Machine {
         machine.kick(number).unwrap();
         machine.enter(number as usize);
         machine.done(number, KickOutcome::Arrived);
+        machine.service();
+        assert_eq!(machine.engine.next_due(), u64::MAX, "nothing is due");
         machine.sent();
         machine
     }
@@ -171,6 +173,13 @@ fn only_the_word_in_the_slot_proves_that_a_cpu_is_off() {
 
 #[test]
 fn a_resting_cpu_is_released_with_its_record_and_epoch_and_never_reset() {
+    // Of two neighbours one has an address that ends in a clear bit 7.
+    let machine = Machine::started(2);
+    let number = machine.rest(2, Resting::Ipi);
+    machine.release(2, 0x1ff).unwrap();
+    let [_, value] = machine.slots[2].wake(number).unwrap();
+    let record = core::ptr::from_ref(&machine.records[2]) as u64;
+    assert_eq!(value, record | 0x7f);
     let machine = Machine::started(1);
     let number = machine.rest(1, Resting::Ipi);
     machine.release(1, 0x1ff).unwrap();
@@ -261,6 +270,7 @@ fn the_boot_cpu_is_kicked_by_nothing_but_a_release() {
 fn a_parked_cpu_that_is_wanted_on_its_way_to_rest_is_released_once_it_stands() {
     let machine = Machine::started(1);
     machine.engine.wake(cpu(1));
+    assert_eq!(machine.done(1, KickOutcome::Arrived), Done::Nothing);
     machine.service();
     assert_eq!(machine.sent(), [], "it is not there yet");
     machine.later(10);
@@ -276,6 +286,9 @@ fn a_parked_cpu_that_is_wanted_on_its_way_to_rest_is_released_once_it_stands() {
     machine.enter(1);
     machine.later(10 * MS);
     assert_eq!(machine.sent(), []);
+    assert_eq!(machine.done(1, KickOutcome::Lost), Done::Nothing, "no kick");
+    let machine = Machine::started(1);
+    machine.engine.wake(cpu(1));
     assert_eq!(machine.done(1, KickOutcome::Lost), Done::Nothing, "no kick");
 }
 
