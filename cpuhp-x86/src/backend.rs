@@ -49,6 +49,8 @@ pub struct X86 {
     pub(crate) park: Option<Region>,
     /// Number of the CPU that controls now. Written by it; read by APs that notify it.
     pub(crate) control: AtomicU32,
+    /// 1: core was told that a CPU still runs. Set by `confirm`, taken by the next sleep of `wait`.
+    pub(crate) is_unsettled: AtomicU32,
 }
 
 /// How a CPU rests when core has no more work for it.
@@ -162,6 +164,7 @@ impl X86 {
             bsp,
             park,
             control: AtomicU32::new(numbered.boot.get()),
+            is_unsettled: AtomicU32::new(0),
         })
     }
 

@@ -102,11 +102,6 @@ impl Engine {
         self.next_due.load(Ordering::Relaxed)
     }
 
-    /// Makes whoever sleeps until [`Self::next_due`] wake up at `time`, at the latest.
-    pub(crate) fn look_again(&self, time: u64) {
-        self.next_due.fetch_min(time, Ordering::Relaxed);
-    }
-
     /// Sends INIT to `cpu` and notes the time; the SIPIs follow from [`Self::service`].
     ///
     /// # Errors
@@ -257,8 +252,9 @@ impl Engine {
         let moved = record
             .engine
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, |word| {
-                // Arrival of a CPU that was never kicked changes nothing.
-                (word & TAG != IDLE && word != next).then_some(next)
+                // Arrival of a CPU that was never kicked, or that is only woken, changes nothing.
+                let is_news = how == KickOutcome::Lost || !matches!(word & TAG, IDLE | WAKING);
+                (is_news && word != next).then_some(next)
             });
         let Ok(word) = moved else {
             return Done::Nothing;

@@ -37,17 +37,21 @@ impl X86 {
         if record.take_poke() {
             return;
         }
+        let polls = record.count_poll();
         // An AP has no timer of ours: with a deadline to watch it polls.
-        if record.count_poll() < self.spin_polls || deadline != u64::MAX {
+        if deadline != u64::MAX {
             core::hint::spin_loop();
         } else if interrupts_enabled() {
-            // Past AP_IDLE: the CPU lives a normal life, and any interrupt may end its wait.
+            // Past AP_IDLE: the CPU lives a normal life, and any interrupt may end its wait. Nobody
+            // is about to need it, so it does not poll.
             disable_interrupts();
             if record.begin_sleep() {
                 sleep();
                 record.end_sleep();
             }
             enable_interrupts();
+        } else if polls < self.spin_polls {
+            core::hint::spin_loop();
         } else {
             self.sleep_ap(record);
         }
@@ -66,7 +70,12 @@ impl X86 {
         let were_on = interrupts_enabled();
         disable_interrupts();
         if record.begin_sleep() {
-            idle(deadline.min(self.engine.next_due()));
+            let mut until = deadline.min(self.engine.next_due());
+            if self.is_unsettled.swap(0, Ordering::Relaxed) != 0 {
+                // A CPU that comes to stand in its slot, or obeys an INIT, tells nobody: look again.
+                until = until.min(self.now().saturating_add(LOOK_AGAIN_NS));
+            }
+            idle(until);
             record.end_sleep();
         }
         if were_on {
@@ -143,11 +152,9 @@ impl Platform for X86 {
 
     fn confirm(&self, cpu: CpuId) -> Confirm {
         self.service();
-        let now = self.now();
-        let answer = self.engine.confirm(cpu, now);
+        let answer = self.engine.confirm(cpu, self.now());
         if answer == Confirm::Running {
-            // A CPU that stands in its slot, or obeys an INIT, tells nobody: it has to be looked at.
-            self.engine.look_again(now.saturating_add(LOOK_AGAIN_NS));
+            self.is_unsettled.store(1, Ordering::Relaxed);
         }
         answer
     }

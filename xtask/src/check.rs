@@ -11,6 +11,7 @@ use crate::process::Ending;
 use crate::qemu;
 use crate::record::{BootResult, Log, Outcome, PerCpu, Record, Start};
 
+mod fields;
 #[cfg(test)]
 mod tests;
 mod trace;
@@ -131,39 +132,7 @@ fn check_outcome(plan: &Plan, outcome: &Outcome, wall: Duration) -> Vec<String> 
             Err(error) => wrong.push(format!("a result of boot: {error}")),
         }
     } else {
-        wrong.extend(check_fields(plan, outcome));
-    }
-    wrong
-}
-
-/// Numbers and lists that the other scenarios report.
-fn check_fields(plan: &Plan, outcome: &Outcome) -> Vec<String> {
-    let (numbers, lists): (&[&str], &[&str]) = match plan.scenario {
-        Scenario::Boot => (&[], &[]),
-        Scenario::Cycle => (&["down_ns_median", "up_ns_median", "ops"], &[]),
-        Scenario::Bulk => (&["down_ns_median", "up_ns_median"], &[]),
-        Scenario::Partial => (&["pairs"], &[]),
-        Scenario::Fault => (&["cases", "rolled_back"], &[]),
-        Scenario::Dead => (&["waited_ns", "last_living_online_ns"], &["dead", "late"]),
-    };
-    let mut wrong = Vec::new();
-    for name in numbers {
-        if !outcome
-            .fields
-            .get(*name)
-            .is_some_and(serde_json::Value::is_u64)
-        {
-            wrong.push(format!("the result has no number `{name}`"));
-        }
-    }
-    for name in lists {
-        if !outcome
-            .fields
-            .get(*name)
-            .is_some_and(serde_json::Value::is_array)
-        {
-            wrong.push(format!("the result has no list `{name}`"));
-        }
+        wrong.extend(fields::check(plan, outcome));
     }
     wrong
 }

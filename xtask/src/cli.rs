@@ -45,6 +45,11 @@ pub(crate) enum Command {
     Miri,
     /// Measure record, text and storage on every bare-metal target against their bounds
     Size,
+    /// Boot with 64 CPUs and show what parallel bringup gains and what the state machine costs, against their bounds
+    Bench {
+        /// raw, boot or cycle; none = all of them
+        name: Option<String>,
+    },
 }
 
 /// Arguments of `run`.

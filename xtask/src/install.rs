@@ -75,8 +75,18 @@ pub(crate) fn ensure_component(name: &str) -> Result<()> {
         .with_context(|| format!("{name} is missing: install Rust by rustup (https://rustup.rs)"))
 }
 
-/// Whether rustup has `toolchain`, without installing it.
-pub(crate) fn has_toolchain(toolchain: &str) -> bool {
+/// Whether rustup lists `toolchain`.
+///
+/// # Errors
+/// There is no rustup.
+pub(crate) fn lists_toolchain(toolchain: &str) -> Result<bool> {
+    let list = process::capture(Command::new("rustup").args(["toolchain", "list"]))
+        .with_context(|| format!("toolchain {toolchain} needs rustup (https://rustup.rs)"))?;
+    Ok(list.lines().any(|line| line.starts_with(toolchain)))
+}
+
+/// Whether `toolchain` works.
+fn has_toolchain(toolchain: &str) -> bool {
     process::succeeds(cargo_of(toolchain).arg("--version"))
 }
 
@@ -86,13 +96,30 @@ pub(crate) fn has_toolchain(toolchain: &str) -> bool {
 /// There is no rustup, or it cannot install the toolchain.
 pub(crate) fn ensure_toolchain(toolchain: &str) -> Result<()> {
     // `rustup run` may install a missing toolchain by itself; asking for the list never does.
-    let list = process::capture(Command::new("rustup").args(["toolchain", "list"]))
-        .with_context(|| format!("toolchain {toolchain} needs rustup (https://rustup.rs)"))?;
-    if list.lines().any(|line| line.starts_with(toolchain)) && has_toolchain(toolchain) {
+    if lists_toolchain(toolchain)? && has_toolchain(toolchain) {
         return Ok(());
     }
     let mut rustup = Command::new("rustup");
     process::show(rustup.args(["toolchain", "install", toolchain, "--profile", "minimal"]))
+}
+
+/// Makes sure that rustup has `toolchain` with these components.
+///
+/// # Errors
+/// There is no rustup, or it cannot install them.
+pub(crate) fn ensure_toolchain_with(toolchain: &str, components: &[&str]) -> Result<()> {
+    if lists_toolchain(toolchain)? {
+        let mut add = Command::new("rustup");
+        add.args(["component", "add", "--toolchain", toolchain]);
+        if process::show(add.args(components)).is_ok() {
+            return Ok(());
+        }
+    }
+    // Not every nightly has every component: named here, rustup takes the last one that has them all.
+    let mut install = Command::new("rustup");
+    install.args(["toolchain", "install", toolchain, "--profile", "minimal"]);
+    install.args(["--allow-downgrade", "--component", &components.join(",")]);
+    process::show(&mut install)
 }
 
 /// Makes sure that `program` of QEMU is there.
@@ -107,7 +134,10 @@ pub(crate) fn ensure_qemu(program: &str) -> Result<(), Missing> {
         return Err(Missing(format!("{program} is missing; {QEMU_HINT}")));
     }
     let install = || -> Result<()> {
-        process::show(apt().arg("update"))?;
+        if let Err(error) = process::show(apt().arg("update")) {
+            // One list of several may be out of reach without harm.
+            println!("note: {error:#}");
+        }
         process::show(
             apt()
                 .args(["install", "-y", "--no-install-recommends"])
@@ -131,6 +161,7 @@ pub(crate) fn ensure_qemu(program: &str) -> Result<(), Missing> {
 fn apt() -> Command {
     let mut command = Command::new("apt-get");
     command.env("DEBIAN_FRONTEND", "noninteractive");
+    command.args(["-o", "Acquire::Retries=3", "-o", "DPkg::Lock::Timeout=300"]);
     command
 }
 

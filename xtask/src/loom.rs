@@ -1,8 +1,11 @@
 //! `cargo xtask loom`: run the models and show what each of them explored.
 
+use std::num::NonZero;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::{self, ScopedJoinHandle};
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use comfy_table::Table;
 
 use crate::cargo;
@@ -42,27 +45,67 @@ pub(crate) fn run(args: &LoomArgs) -> Result<Exit> {
         ],
         2,
     );
-    let progress = Progress::bar(chosen.len());
-    let mut failures = 0;
-    for model in &chosen {
-        progress.at(model.name());
-        let run = model.run(depth, limit)?;
-        add_rows(&mut table, model, &run);
-        let verdict = word(&run.verdict);
-        let line = format!("loom {} {}: {verdict}", model.family(), model.name());
-        progress.done(&format!("{line} ({:.2} s)", run.wall.as_secs_f64()));
-        if !matches!(run.verdict, Verdict::Passed) {
-            failures += 1;
-            progress.done(&process::tail(&run.output, 40));
-        }
+    let runs = run_all(&chosen, depth, limit)?;
+    for (model, run) in chosen.iter().zip(&runs) {
+        add_rows(&mut table, model, run);
     }
-    progress.finish();
+    let is_failure = |run: &&Run| !matches!(run.verdict, Verdict::Passed);
+    let failures = runs.iter().filter(is_failure).count();
     println!("\n{table}");
     let left = all.iter().filter(|model| model.is_long).count();
     if depth == Depth::Quick && args.model.is_none() && left > 0 {
         println!("{left} long models were left out; `cargo xtask loom --long` runs them");
     }
     Ok(Exit::from_failures(failures))
+}
+
+/// Runs the models side by side, since each is one thread; the answers come in the order of the models.
+fn run_all(chosen: &[&Model], depth: Depth, limit: Duration) -> Result<Vec<Run>> {
+    let progress = Progress::bar(chosen.len());
+    let next = AtomicUsize::new(0);
+    let work = || -> Result<Vec<(usize, Run)>> {
+        let mut mine = Vec::new();
+        loop {
+            let at = next.fetch_add(1, Ordering::Relaxed);
+            let Some(model) = chosen.get(at) else {
+                return Ok(mine);
+            };
+            progress.at(model.name());
+            let run = model.run(depth, limit)?;
+            progress.done(&line(model, &run));
+            mine.push((at, run));
+        }
+    };
+    let workers = thread::available_parallelism().map_or(1, NonZero::get);
+    let answers: Result<Vec<Vec<(usize, Run)>>> = thread::scope(|scope| {
+        let workers: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
+        let join = |worker: ScopedJoinHandle<'_, Result<_>>| {
+            worker
+                .join()
+                .unwrap_or_else(|_| bail!("a thread that runs models panicked"))
+        };
+        workers.into_iter().map(join).collect()
+    });
+    progress.finish();
+    let mut runs: Vec<(usize, Run)> = answers?.into_iter().flatten().collect();
+    runs.sort_unstable_by_key(|(at, _)| *at);
+    Ok(runs.into_iter().map(|(_, run)| run).collect())
+}
+
+/// What is shown as soon as a model has run.
+fn line(model: &Model, run: &Run) -> String {
+    let mut line = format!(
+        "loom {} {}: {} ({:.2} s)",
+        model.family(),
+        model.name(),
+        word(&run.verdict),
+        run.wall.as_secs_f64()
+    );
+    if !matches!(run.verdict, Verdict::Passed) {
+        line.push('\n');
+        line.push_str(&process::tail(&run.output, 40));
+    }
+    line
 }
 
 /// All models, without the long ones unless asked for; or the ones of a name.

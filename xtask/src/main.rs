@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+mod bench;
 mod boot;
 mod cargo;
 mod check;
@@ -46,6 +47,7 @@ fn main() -> ExitCode {
         Command::Mutants { model } => mutants::run(model.as_deref()),
         Command::Miri => miri::run(),
         Command::Size => size::run(),
+        Command::Bench { name } => bench::run(name.as_deref()),
     };
     match answer {
         Ok(exit) => exit.into(),

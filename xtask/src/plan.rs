@@ -112,10 +112,20 @@ impl Plan {
 
     /// The modes `boot` reports on, one result each.
     pub(crate) fn boot_modes(&self) -> Vec<&str> {
-        let mode = self.params.iter().rev().find(|(key, _)| key == "mode");
-        mode.map_or("parallel", |(_, value)| value.as_str())
-            .split(',')
-            .collect()
+        let modes = self.param("mode").unwrap_or("parallel");
+        modes.split(',').collect()
+    }
+
+    /// The number given for the parameter `key`.
+    pub(crate) fn number(&self, key: &str) -> Option<u64> {
+        self.param(key)?.parse().ok()
+    }
+
+    fn param(&self, key: &str) -> Option<&str> {
+        let mut pairs = self.params.iter().rev();
+        pairs
+            .find(|(name, _)| name == key)
+            .map(|(_, value)| value.as_str())
     }
 
     /// The kernel's command line, and the hosted runner's one argument.

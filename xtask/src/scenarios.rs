@@ -103,6 +103,56 @@ const EMULATED: &[Case] = &[
         params: &["timeout_ms=300"],
         ..X86
     },
+    Case {
+        scenario: Scenario::Cycle,
+        params: &["rounds=150"],
+        ..X86
+    },
+    Case {
+        scenario: Scenario::Cycle,
+        params: &["from=last"],
+        ..X86
+    },
+    Case {
+        scenario: Scenario::Cycle,
+        smp: Some(2),
+        machine: &["cpu=qemu64"],
+        ..X86
+    },
+    Case {
+        scenario: Scenario::Bulk,
+        ..X86
+    },
+    Case {
+        scenario: Scenario::Bulk,
+        smp: Some(64),
+        params: &["rounds=50"],
+        ..X86
+    },
+    Case {
+        scenario: Scenario::Bulk,
+        machine: &["topology=sockets=3,cores=3,threads=3"],
+        ..X86
+    },
+    Case {
+        scenario: Scenario::Partial,
+        ..X86
+    },
+    Case {
+        scenario: Scenario::Fault,
+        ..X86
+    },
+    Case {
+        scenario: Scenario::Dead,
+        params: &["timeout_ms=300"],
+        ..X86
+    },
+    Case {
+        scenario: Scenario::Dead,
+        machine: &["absent=4"],
+        params: &["withhold=2", "timeout_ms=1000"],
+        ..X86
+    },
 ];
 
 /// The same driver on threads and in virtual time.

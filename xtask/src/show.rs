@@ -151,12 +151,13 @@ fn cpu_table(boot: &BootResult) -> Table {
 
 fn fields(plan: &Plan, outcome: &Outcome) {
     println!("\n{} {}:", plan.arch.name(), outcome.scenario);
+    let width = outcome.fields.keys().map(String::len).max().unwrap_or(0);
     for (name, value) in &outcome.fields {
-        let text = match value.as_u64() {
-            Some(ns) if name.contains("_ns") => time(ns),
-            _ => value_text(value),
+        let (name, text) = match value.as_u64() {
+            Some(ns) if name.contains("_ns") => (name.replace("_ns", ""), time(ns)),
+            _ => (name.clone(), value_text(value)),
         };
-        println!("  {name}: {text}");
+        println!("  {:width$} {text}", name.replace('_', " ") + ":");
     }
 }
 

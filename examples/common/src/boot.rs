@@ -2,7 +2,7 @@
 
 use core::sync::atomic::Ordering;
 
-use cpuhp_core::{CpuId, KickOutcome, Platform, StepError, Which, Who};
+use cpuhp_core::{Confirm, CpuId, KickOutcome, Platform, StepError, Tag, Which, Who};
 
 use crate::check;
 use crate::log::CpuLog;
@@ -57,10 +57,8 @@ pub(crate) fn run<M: Machine>(stage: &Stage<'_, M>) {
 
 /// Takes the CPUs of the last window down, untimed.
 fn clear<M: Machine>(stage: &Stage<'_, M>) -> Result<(), Unable> {
-    if stage.can_stop().is_err() {
-        stage.scene.reset();
-        return stage.machine.renew();
-    }
+    stage.can_stop()?;
+    reset_dead(stage);
     let report = stage.hp().take_down(Which::All);
     if !report.is_ok_and(|report| report.is_complete()) {
         let first = stage.others().next().unwrap_or_default();
@@ -70,6 +68,28 @@ fn clear<M: Machine>(stage: &Stage<'_, M>) -> Result<(), Unable> {
     }
     check::all(stage.machine, stage.scene);
     Ok(())
+}
+
+/// Resets the CPUs that were given up on, and takes back what they were given: once they are off.
+fn reset_dead<M: Machine>(stage: &Stage<'_, M>) {
+    let platform = stage.hp().platform();
+    let dead = || {
+        let is_cancelled = |cpu: &CpuId| stage.hp().tag(*cpu) == Some(Tag::Cancelled);
+        stage.others().filter(is_cancelled)
+    };
+    for cpu in dead() {
+        if let Err(error) = stage.machine.cancel(cpu) {
+            let scene = stage.scene;
+            scene.wrong(Violation::Kicks, cpu, error.kind as u32, 0u32);
+        }
+    }
+    let deadline = stage.now().saturating_add(stage.scene.params.timeout_ns);
+    for cpu in dead() {
+        while platform.confirm(cpu) == Confirm::Running && stage.now() < deadline {
+            platform.wait(Who::Control(cpu), deadline);
+        }
+        stage.expect_done(cpu, stage.hp().cpu_down(cpu));
+    }
 }
 
 /// One window in one mode, with its checks.
@@ -92,8 +112,10 @@ fn round<M: Machine>(stage: &Stage<'_, M>, mode: Mode, total: &mut Totals) -> Re
         total.control = window.control;
         keep_rows(stage, mode);
     }
-    let polls = stage.others().filter_map(|cpu| stage.scene.cpu(cpu));
-    let polls = polls.map(|log| log.most_polls.load(Ordering::Relaxed));
+    let polls = stage.others().filter_map(|cpu| {
+        let seen = || Some(stage.scene.cpu(cpu)?.most_polls.load(Ordering::Relaxed));
+        stage.machine.polls_max(cpu).or_else(seen)
+    });
     total.polls = total.polls.max(polls.max().unwrap_or(0));
     total.violations += stage.scene.violations.count() - before;
     Ok(())

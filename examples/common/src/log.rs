@@ -125,30 +125,6 @@ impl CpuLog {
         self.clear_list();
     }
 
-    /// Forgets everything: the machine starts over with fresh storage.
-    pub(crate) fn reset(&self) {
-        for word in [
-            &self.level,
-            &self.ups,
-            &self.downs,
-            &self.kicks,
-            &self.starts,
-        ] {
-            word.store(0, Ordering::Relaxed);
-        }
-        for word in [
-            &self.arrived,
-            &self.lost,
-            &self.refused,
-            &self.closed,
-            &self.held,
-        ] {
-            word.store(0, Ordering::Relaxed);
-        }
-        self.until.store(0, Ordering::Relaxed);
-        self.begin_window();
-    }
-
     // ---- the list
 
     /// Appends to the list; what does not fit is counted and fails the comparison.

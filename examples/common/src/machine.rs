@@ -15,7 +15,7 @@
 
 use core::fmt;
 
-use cpuhp_core::{CpuId, Cpuhp, Entry, KickError, Platform, StepResult};
+use cpuhp_core::{CpuId, Cpuhp, Entry, KickError, KickErrorKind, Platform, StepResult};
 
 use crate::forward::Forward;
 use crate::trace::Tracer;
@@ -97,15 +97,20 @@ pub trait Machine: Host {
         None
     }
 
-    /// Stops all CPUs but the calling one by force and starts over with fresh, zero storage: from
-    /// then on [`Self::hp`] returns a new machine, its boot CPU adopted.
-    ///
-    /// For machines whose CPUs can be reset but not stopped. Asked for only where `can_off` is false.
+    /// Resets `cpu`, which was kicked and never came, so that it is confirmed off a moment later.
     ///
     /// # Errors
-    /// This machine cannot; nothing changed. The default.
-    fn renew(&self) -> Result<(), Unable> {
-        Err("its CPUs can be neither stopped nor reset")
+    /// The backend's; nothing was sent. The default: this machine cannot.
+    fn cancel(&self, _cpu: CpuId) -> Result<(), KickError> {
+        Err(KickError::new(KickErrorKind::NotSupported))
+    }
+
+    /// Returns the most polls `cpu` made between two wake-ups, if the backend counts them.
+    ///
+    /// `None`: the driver counts the waits itself. It cannot see a wake-up, only who was notified. The
+    /// default.
+    fn polls_max(&self, _cpu: CpuId) -> Option<u32> {
+        None
     }
 
     /// Runs `job` on `cpu`, which is online; the calling CPU serves its own record meanwhile, like

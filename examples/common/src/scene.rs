@@ -168,13 +168,6 @@ impl Scene {
         }
     }
 
-    /// Forgets what was seen of every CPU: the machine starts over with fresh storage.
-    pub(crate) fn reset(&self) {
-        for (_, log) in self.cpus() {
-            log.reset();
-        }
-    }
-
     /// Counts a violation; `found` and `right` are two numbers that help to understand it.
     pub(crate) fn wrong(
         &self,

@@ -1,4 +1,4 @@
-//! What this kernel does with its local APICs itself: sleep on the timer, and reset other CPUs.
+//! What this kernel does with its local APICs itself: sleep on the timer, and disturb other CPUs.
 //!
 //! A simulated latency is slept, not spun: it then costs no host CPU, and many CPUs can have it at
 //! once on two host cores.
@@ -14,7 +14,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use cpuhp_x86::clock;
 
-use crate::cpu::TIMER;
+use crate::interrupts::{TIMER, WAKE};
 
 const APIC_BASE: u32 = 0x1b;
 const X2APIC: u32 = 1 << 10;
@@ -29,7 +29,8 @@ const DIVIDE: u32 = 0x3e0;
 const BY_16: u32 = 3;
 const ICR_LOW: u32 = 0x300;
 const ICR_HIGH: u32 = 0x310;
-const INIT: u32 = 0x4500;
+const ASSERT: u32 = 0x4000;
+const NMI: u32 = 0x4400;
 const PENDING: u32 = 1 << 12;
 
 /// Timer ticks per second. Written by the boot CPU before any AP runs.
@@ -80,19 +81,36 @@ pub(crate) fn calibrate(tsc_hz: u64) {
     TIMER_HZ.store(u64::try_from(hz).unwrap_or(u64::MAX), Ordering::Relaxed);
 }
 
-/// Sends INIT to the CPU with this id, which then waits for SIPI. Context: interrupts off.
-///
-/// Only for a CPU whose work nobody needs any more: it is stopped wherever it is.
-pub(crate) fn reset(id: u32) {
+/// Sends a wake interrupt and an NMI that mean nothing to the CPU with this id.
+pub(crate) fn disturb(id: u32) {
+    let were_on = interrupts_are_on();
+    interrupts_off();
+    for what in [u32::from(WAKE) | ASSERT, NMI] {
+        send(id, what);
+    }
+    if were_on {
+        interrupts_on();
+    }
+}
+
+/// Context: interrupts off.
+fn send(id: u32, what: u32) {
     if is_x2apic() {
-        write_msr(ICR_LOW, u64::from(id) << 32 | u64::from(INIT));
+        write_msr(ICR_LOW, u64::from(id) << 32 | u64::from(what));
         return;
     }
     while read(ICR_LOW) & PENDING != 0 {
         core::hint::spin_loop();
     }
     write(ICR_HIGH, id << 24);
-    write(ICR_LOW, INIT);
+    write(ICR_LOW, what);
+}
+
+/// Stops the calling CPU's timer, whatever it did.
+pub(crate) fn stop_timer() {
+    write(LVT_TIMER, LVT_MASKED | u32::from(TIMER));
+    write(DIVIDE, BY_16);
+    write(INITIAL, 0);
 }
 
 /// Sleeps until the next interrupt, at most `ns` nanoseconds.

@@ -92,13 +92,31 @@ global_asm!(
     ".pushsection .bss.boot, \"aw\", @nobits",
     ".balign 4096",
     "boot_pml4: .space 4096",
+    ".global boot_pdpt",
     "boot_pdpt: .space 4096",
     "boot_pd: .space 4 * 4096",
+    ".global boot_stack",
     "boot_stack: .space {stack}",
     ".popsection",
     stack = const STACK,
     main = sym boot_main,
 );
+
+unsafe extern "C" {
+    static boot_pdpt: u8;
+    static boot_stack: u8;
+}
+
+/// Returns the entry of a top page table that leads to the tables of `boot`.
+pub(crate) fn lower_table() -> u64 {
+    // Present, writable; the tables lie at their own address.
+    (&raw const boot_pdpt) as u64 | 3
+}
+
+/// Returns the stack the boot CPU began on, which nobody needs once that CPU has been off.
+pub(crate) fn first_stack() -> (*mut u64, usize) {
+    ((&raw const boot_stack).cast_mut().cast(), STACK)
+}
 
 /// First Rust of the boot CPU.
 extern "sysv64" fn boot_main(start_info: usize) -> ! {

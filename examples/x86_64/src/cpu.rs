@@ -1,21 +1,21 @@
-//! What every CPU of this kernel has of its own: per-CPU area, stack, GDT, TSS; and the IDT they
-//! share.
+//! What every CPU of this kernel has of its own: per-CPU area, stack, GDT, TSS, top page table.
 //!
-//! A PREPARE step hands area and stack to the backend, a STARTING step loads GDT and TSS on the AP;
-//! until then it runs on the boot CPU's GDT, which the entry code gave it.
+//! A PREPARE step hands area, stack and page table to the backend, a STARTING step loads GDT and TSS
+//! on the AP; until then it runs on the GDT of `boot`, which the entry code gave it. While a CPU is
+//! off all this holds nothing but poison; see [`crate::poison`].
 #![expect(
     unsafe_code,
     reason = "descriptor tables are loaded by instructions and read by the processor"
 )]
 
-use core::arch::{asm, global_asm};
+use core::arch::asm;
 use core::cell::UnsafeCell;
 use core::mem::offset_of;
 
 use cpuhp_core::CpuId;
 use cpuhp_x86::Boot;
 
-use crate::console;
+use crate::{boot, interrupts};
 
 /// CPUs this kernel has memory for.
 pub(crate) const MAX_CPUS: usize = 320;
@@ -23,14 +23,7 @@ pub(crate) const MAX_CPUS: usize = 320;
 const STACK: usize = 16 * 1024;
 const FAULT_STACK: usize = 4096;
 
-/// The wake interrupt, in the highest priority class.
-pub(crate) const WAKE: u8 = 0xf0;
-/// The one-shot timer.
-pub(crate) const TIMER: u8 = 0xe0;
-/// Local APIC's spurious interrupt: no EOI.
-const SPURIOUS: u8 = 0xff;
-
-const CODE: u16 = 0x08;
+pub(crate) const CODE: u16 = 0x08;
 const DATA: u16 = 0x10;
 const TSS: u16 = 0x18;
 const TSS_BUSY: u64 = 1 << 41;
@@ -77,6 +70,22 @@ static STACKS: PerCpu<Stack<STACK>> =
 static FAULT_STACKS: PerCpu<Stack<FAULT_STACK>> =
     PerCpu([const { UnsafeCell::new(Stack([0; FAULT_STACK])) }; MAX_CPUS]);
 
+/// A CPU's own top page table.
+#[repr(C, align(4096))]
+struct Root([u64; 512]);
+
+impl Root {
+    /// Makes the first entry the only one. The rest is zero already, but after a poisoning.
+    fn fill(&mut self, first: u64) {
+        if self.0[1] != 0 {
+            self.0 = [0; 512];
+        }
+        self.0[0] = first;
+    }
+}
+
+static ROOTS: PerCpu<Root> = PerCpu([const { UnsafeCell::new(Root([0; 512])) }; MAX_CPUS]);
+
 impl Area {
     const ZERO: Self = Self {
         number: 0,
@@ -119,14 +128,30 @@ pub(crate) fn prepare(cpu: CpuId) -> Option<Boot> {
     let area = AREAS.get(cpu)?;
     let stack = STACKS.get(cpu)?.wrapping_add(1) as u64;
     let fault_stack = FAULT_STACKS.get(cpu)?.wrapping_add(1) as u64;
+    let root = ROOTS.get(cpu)?;
     let tss = area as u64 + offset_of!(Area, tss) as u64;
     // SAFETY: `cpu` is off, so nobody else uses its area.
     unsafe { area.write(Area::new(cpu, tss, fault_stack)) };
+    // SAFETY: as above: its page table.
+    unsafe { (*root).fill(boot::lower_table()) };
     Some(Boot {
         stack_top: stack,
         percpu: area as u64,
-        root: 0,
+        root: root as u64,
     })
+}
+
+/// Everything that `cpu` could touch while it runs and that nobody else needs: address and bytes.
+pub(crate) fn memory_of(cpu: CpuId) -> [Option<(*mut u64, usize)>; 4] {
+    fn piece<T>(memory: &PerCpu<T>, cpu: CpuId) -> Option<(*mut u64, usize)> {
+        memory.get(cpu).map(|at| (at.cast(), size_of::<T>()))
+    }
+    [
+        piece(&AREAS, cpu),
+        piece(&STACKS, cpu),
+        piece(&FAULT_STACKS, cpu),
+        piece(&ROOTS, cpu),
+    ]
 }
 
 /// Loads GDT, TSS and IDT of the calling CPU.
@@ -140,7 +165,7 @@ pub(crate) fn load_tables(cpu: CpuId) {
     gdt[3] &= !TSS_BUSY;
     load_gdt(gdt.as_ptr() as u64);
     load_base(area as u64);
-    load_idt();
+    interrupts::load_idt();
 }
 
 /// Gives the boot CPU its area and the IDT, and leaves it on the GDT of `boot`: that is the one each
@@ -151,7 +176,7 @@ pub(crate) fn load_first(cpu: CpuId) {
     if let Some(area) = AREAS.get(cpu) {
         load_base(area as u64);
     }
-    load_idt();
+    interrupts::load_idt();
 }
 
 fn load_base(base: u64) {
@@ -201,107 +226,3 @@ pub(crate) fn this_cpu() -> CpuId {
 }
 
 const _: () = assert!(offset_of!(Area, number) == 0);
-
-/// A gate is two words.
-struct Idt(UnsafeCell<[[u64; 2]; 256]>);
-
-// SAFETY: written by the boot CPU in `fill_idt` before any other CPU runs, then only read.
-unsafe impl Sync for Idt {}
-
-static IDT: Idt = Idt(UnsafeCell::new([[0; 2]; 256]));
-
-/// Writes all 256 gates. Context: boot CPU, once, before it loads the table.
-pub(crate) fn fill_idt() {
-    let stubs = &raw const interrupt_stubs as u64;
-    for vector in 0..256_u64 {
-        let at = stubs + vector * 16;
-        // Double fault and NMI get a stack of their own, which works once the TSS is loaded.
-        let stack = u64::from(vector == 2 || vector == 8);
-        let low = at & 0xffff
-            | u64::from(CODE) << 16
-            | stack << 32
-            | 0x8e << 40
-            | (at >> 16 & 0xffff) << 48;
-        let gate = [low, at >> 32];
-        // SAFETY: the boot CPU is alone, and has not loaded the table; the index is below 256.
-        unsafe { (*IDT.0.get())[(vector & 0xff) as usize] = gate };
-    }
-}
-
-fn load_idt() {
-    let pointer = [(256_u64 * 16 - 1) << 48, IDT.0.get() as u64];
-    // SAFETY: the table is complete and lives for ever.
-    unsafe {
-        asm!("lidt [{} + 6]", in(reg) &raw const pointer,
-            options(readonly, nostack, preserves_flags));
-    }
-}
-
-// One stub of 16 bytes per vector: error code (or 0) and vector on the stack, then the common part.
-// There the stack is 16-byte aligned: five words by the processor, two by the stub, nine here.
-global_asm!(
-    ".pushsection .text.interrupts, \"ax\", @progbits",
-    ".balign 16",
-    ".global interrupt_stubs",
-    "interrupt_stubs:",
-    "vector = 0",
-    ".rept 256",
-    ".balign 16",
-    ".if (vector == 8) || (vector == 17) || (vector == 21) || ((vector >= 10) && (vector <= 14))",
-    ".else",
-    "pushq $0",
-    ".endif",
-    "pushq $vector",
-    "jmp interrupt_common",
-    "vector = vector + 1",
-    ".endr",
-    "interrupt_common:",
-    "pushq %rax",
-    "pushq %rcx",
-    "pushq %rdx",
-    "pushq %rsi",
-    "pushq %rdi",
-    "pushq %r8",
-    "pushq %r9",
-    "pushq %r10",
-    "pushq %r11",
-    "cld",
-    "movq 72(%rsp), %rdi",
-    "movq 80(%rsp), %rsi",
-    "movq 88(%rsp), %rdx",
-    "call {interrupt}",
-    "popq %r11",
-    "popq %r10",
-    "popq %r9",
-    "popq %r8",
-    "popq %rdi",
-    "popq %rsi",
-    "popq %rdx",
-    "popq %rcx",
-    "popq %rax",
-    "addq $16, %rsp",
-    "iretq",
-    ".popsection",
-    interrupt = sym interrupt,
-    options(att_syntax),
-);
-
-unsafe extern "C" {
-    static interrupt_stubs: u8;
-}
-
-/// Every interrupt and exception. Interrupts are off.
-extern "sysv64" fn interrupt(vector: u64, error: u64, at: u64) {
-    match u8::try_from(vector) {
-        Ok(WAKE) => crate::kernel::on_wake(),
-        Ok(TIMER) => crate::kernel::on_timer(),
-        Ok(SPURIOUS) => {}
-        _ => {
-            console::print_last(format_args!(
-                "interrupt {vector} error {error:#x} at {at:#x} on {}\n",
-                this_cpu()
-            ));
-            panic!("unexpected interrupt {vector}");
-        }
-    }
-}

@@ -18,7 +18,7 @@ use crate::console::Ending;
 use crate::cpu::MAX_CPUS;
 use crate::info::Info;
 use crate::machine::{self, Kernel};
-use crate::{apic, cpu, memory};
+use crate::{apic, cpu, interrupts, memory, poison};
 
 /// Room for trace events: 255 CPUs with 64 extra steps per section.
 const EVENTS: usize = 1 << 16;
@@ -73,7 +73,7 @@ const KEYS: &[&str] = &[
 
 /// Starts everything and runs the scenario of the command line.
 pub(crate) fn run(start_info: usize) -> Result<Ending, Cause> {
-    cpu::fill_idt();
+    interrupts::fill_idt();
     // Number 0 is the boot CPU by the backend's numbering.
     let boot_cpu = CpuId::new(0);
     cpu::prepare(boot_cpu);
@@ -84,6 +84,13 @@ pub(crate) fn run(start_info: usize) -> Result<Ending, Cause> {
     let cpus = make_present(backend, params.absent)?;
     // This kernel has no other use for the page, so it stays open: see there what that saves in TCG.
     let _open = backend.open_low_page().map_err(Cause::LowPage)?;
+    let is_boot = params.scenario == Scenario::Boot;
+    match params.get("poison") {
+        Some("0") => {}
+        // `boot` measures, and this would take most of its time.
+        None if is_boot => {}
+        _ => poison::turn_on(),
+    }
     let kernel = machine::install(Kernel::new(backend, cpus));
     let scene = Scene::install(SCENE.get(cpus), params, kernel);
     let hp = kernel.begin(scene.table());
@@ -132,7 +139,7 @@ fn make_backend(info: &Info, params: &Params) -> Result<&'static X86, Cause> {
         common,
         madt,
         low_page: Some(memory::low_page(info.low_page().ok_or(Cause::NoLowPage)?)),
-        wake_vector: cpu::WAKE,
+        wake_vector: interrupts::WAKE,
         apic: None,
         park: Some(ParkRegion {
             resting,
@@ -174,10 +181,7 @@ fn ap_entry(cpu: CpuId) -> ! {
     let backend = kernel.backend();
     match common::ap_main(kernel, cpu) {
         common::Rest::Core(exit) => backend.rest(exit.into()),
-        common::Rest::Raw => {
-            kernel.rests_raw(cpu);
-            backend.rest(cpuhp_x86::Rest::Off)
-        }
+        common::Rest::Raw => backend.rest(cpuhp_x86::Rest::Off),
     }
 }
 

@@ -1,56 +1,40 @@
 //! This kernel as the scenario driver sees it: [`Host`] for the callbacks, [`Machine`] for the rest.
 
 use core::fmt;
-use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicU32, Ordering};
 
 use cpuhp_core::{
-    BootSteps, CpuId, Cpuhp, DynSlot, Entry, KickError, KickOutcome, LockWord, MaskStore, MaskWord,
-    Platform, Record, StepError, StepResult, Storage, Table, Tag, words,
+    ApNext, Confirm, CpuId, Cpuhp, DynSlot, Entry, KickError, KickOutcome, LockWord, MaskStore,
+    MaskWord, Platform, Record, StepError, StepResult, Storage, Table, Tag, Who, words,
 };
 use cpuhp_example_common as common;
-use cpuhp_example_common::{Existence, Forward, Host, Hp, Machine, Slept, Tracer, Unable};
-use cpuhp_x86::X86;
-use spin::Once;
+use cpuhp_example_common::{Existence, Forward, Host, Hp, Machine, Slept, Tracer, Unable, Verdict};
+use cpuhp_x86::{BootRecord, X86};
+use spin::{Mutex, Once};
 
+use crate::console::Ending;
 use crate::cpu::MAX_CPUS;
-use crate::{apic, console, cpu};
+use crate::{apic, boot, console, cpu, poison, units};
 
-/// How often the state machine can start over in one boot.
-const GENERATIONS: usize = 64;
 /// Dynamic states of the example tables, at most.
 const DYNAMIC: usize = 32;
-/// How long a CPU may take to obey an INIT.
-const SETTLE_NS: u64 = 10_000_000;
+/// How long a CPU of mode `raw` may take from its one word to its rest, or to obey an INIT.
+const SETTLE_NS: u64 = 20_000_000;
 
-/// Storage of one generation of the state machine, all zero.
-struct Memory {
-    records: [Record; MAX_CPUS],
-    masks: [MaskWord; Storage::mask_words(MAX_CPUS)],
-    slots: [DynSlot; DYNAMIC],
-    lock: LockWord,
-    hp: Once<Hp<&'static X86>>,
-}
-
-static MEMORY: [Memory; GENERATIONS] = [const {
-    Memory {
-        records: [const { Record::new() }; MAX_CPUS],
-        masks: [const { MaskWord::new(0) }; Storage::mask_words(MAX_CPUS)],
-        slots: [const { DynSlot::new() }; DYNAMIC],
-        lock: LockWord::new(),
-        hp: Once::new(),
-    }
-}; GENERATIONS];
+static RECORDS: [Record; MAX_CPUS] = [const { Record::new() }; MAX_CPUS];
+static MASKS: [MaskWord; Storage::mask_words(MAX_CPUS)] =
+    [const { MaskWord::new(0) }; Storage::mask_words(MAX_CPUS)];
+static SLOTS: [DynSlot; DYNAMIC] = [const { DynSlot::new() }; DYNAMIC];
+static LOCK: LockWord = LockWord::new();
+static HOTPLUG: Once<Hp<&'static X86>> = Once::new();
 
 /// Listed by firmware as not there, and made present all the same.
 static ABSENT: MaskStore<{ words(MAX_CPUS) }> = MaskStore::new();
-/// What mode `raw` did with a CPU: nothing, kicked it, or saw it to its rest.
-///
-/// Written by the control CPU; `RESTS` by the CPU itself: Release, with the Acquire of `end_raw`.
-static RAW: [AtomicU32; MAX_CPUS] = [const { AtomicU32::new(0) }; MAX_CPUS];
-
-const NOTHING: u32 = 0;
-const KICKED: u32 = 1;
-const RESTS: u32 = 2;
+/// CPUs that mode `raw` kicked. Written by the control CPU.
+static RAW: MaskStore<{ words(MAX_CPUS) }> = MaskStore::new();
+/// Work for one CPU, and its number + 1; 0 = none. The number is stored last, and read first.
+static JOB: Mutex<Option<fn(&Kernel)>> = Mutex::new(None);
+static JOB_FOR: AtomicU32 = AtomicU32::new(0);
 
 static KERNEL: Once<Kernel> = Once::new();
 
@@ -60,8 +44,6 @@ pub(crate) struct Kernel {
     backend: &'static X86,
     /// CPUs the state machine knows.
     cpus: usize,
-    /// Generation of the state machine. Written by the boot CPU while no AP runs.
-    now: AtomicUsize,
 }
 
 /// Installs the one kernel. Context: boot CPU, once.
@@ -97,83 +79,60 @@ pub(crate) fn print_panic(message: &dyn fmt::Display) {
 impl Kernel {
     /// Makes the kernel around its backend; `cpus` of the backend's CPUs are used.
     pub(crate) const fn new(backend: &'static X86, cpus: usize) -> Self {
-        Self {
-            backend,
-            cpus,
-            now: AtomicUsize::new(0),
-        }
+        Self { backend, cpus }
     }
 
     pub(crate) const fn backend(&self) -> &'static X86 {
         self.backend
     }
 
-    /// Makes the state machine of the current generation, once the scene with its table is there.
+    /// Makes the state machine, once the scene with its table is there.
     pub(crate) fn begin(&self, table: &'static Table) -> &'static Hp<&'static X86> {
-        let memory = self.memory();
-        let records = memory.records.get(..self.cpus).unwrap_or(&[]);
-        let storage = Storage::from_parts(records, &memory.masks, &memory.slots, &memory.lock);
+        let records = RECORDS.get(..self.cpus).unwrap_or(&[]);
+        let storage = Storage::from_parts(records, &MASKS, &SLOTS, &LOCK);
         let storage = storage.expect("the masks are as many as the most records need");
         let platform = Forward::new(self.backend);
         let make = || Cpuhp::with_trace(platform, Tracer, table, storage);
-        memory.hp.call_once(make)
-    }
-
-    fn memory(&self) -> &'static Memory {
-        let generation = self.now.load(Ordering::Acquire);
-        MEMORY.get(generation).unwrap_or(&MEMORY[0])
-    }
-
-    /// Notes that `cpu` rests after mode `raw` and may be reset. Context: `cpu`, its last word.
-    pub(crate) fn rests_raw(&self, cpu: CpuId) {
-        if let Some(word) = RAW.get(cpu.index()) {
-            word.store(RESTS, Ordering::Release);
-        }
+        HOTPLUG.call_once(make)
     }
 
     /// Ends what mode `raw` did with `cpu`: waits for its rest, since it wrote its one word a moment
     /// before, and resets a CPU that never came.
     fn end_raw(&self, cpu: CpuId) {
-        let Some(word) = RAW.get(cpu.index()) else {
-            return;
-        };
-        if word.load(Ordering::Acquire) == NOTHING {
+        if !RAW.get().contains(cpu) {
             return;
         }
+        RAW.get().remove(cpu);
+        let has_come = self.backend.cancel(cpu).is_err();
         let deadline = self.now() + SETTLE_NS;
-        while word.load(Ordering::Acquire) != RESTS && self.now() < deadline {
+        while self.backend.confirm(cpu) == Confirm::Running && self.now() < deadline {
             core::hint::spin_loop();
         }
-        if word.swap(NOTHING, Ordering::Acquire) != RESTS {
-            self.reset([cpu].into_iter());
-        }
-        // It has halted for good, or waits for SIPI; the next kick begins with an INIT.
-        self.backend.kick_done(cpu, KickOutcome::Lost);
-    }
-
-    /// Sends INIT to `cpus` and gives them the time to obey.
-    fn reset(&self, cpus: impl Iterator<Item = CpuId>) {
-        let were_on = apic::interrupts_are_on();
-        apic::interrupts_off();
-        for cpu in cpus {
-            // 8 bits in xAPIC mode, 32 in x2APIC mode; larger ones could not be kicked either.
-            let id = self.backend.hw_id(cpu).0;
-            apic::reset(u32::try_from(id).unwrap_or(u32::MAX));
-        }
-        if were_on {
-            apic::interrupts_on();
-        }
-        let settled = self.now() + SETTLE_NS;
-        while self.now() < settled {
-            core::hint::spin_loop();
+        if !has_come {
+            self.backend.kick_done(cpu, KickOutcome::Lost);
         }
     }
 
-    /// Every CPU but the boot CPU.
-    fn others(&self) -> impl Iterator<Item = CpuId> {
-        let boot = self.backend.boot_cpu();
-        let cpus = (0..self.backend.cpus()).take(self.cpus).map(CpuId::new);
-        cpus.filter(move |cpu| *cpu != boot)
+    /// Serves this CPU's own record, like any AP, until the machine ends.
+    ///
+    /// What is on the stack now is lost when the CPU goes off: it comes back by `ap_entry`.
+    fn serve(&self, cpu: CpuId) -> ! {
+        let platform = self.hp().platform();
+        loop {
+            match self.hp().poll_ap(cpu) {
+                ApNext::Off => self.backend.rest(cpuhp_x86::Rest::Off),
+                ApNext::Park => self.backend.rest(cpuhp_x86::Rest::Park),
+                ApNext::Spin => platform.relax(),
+                ApNext::Wait | ApNext::Idle | ApNext::Refused(_) => {
+                    platform.wait(Who::Ap(cpu), u64::MAX);
+                }
+            }
+        }
+    }
+
+    fn hw_id(&self, cpu: CpuId) -> u32 {
+        // 8 bits in xAPIC mode, 32 in x2APIC mode.
+        u32::try_from(self.backend.hw_id(cpu).0).unwrap_or(u32::MAX)
     }
 }
 
@@ -215,6 +174,8 @@ impl Host for Kernel {
             return Ok(());
         }
         self.end_raw(cpu);
+        let changed = poison::check(cpu);
+        assert!(changed == 0, "{cpu} was off and changed {changed} words");
         let boot = cpu::prepare(cpu);
         let (Some(boot), Some(record)) = (boot, self.backend.boot_record(cpu)) else {
             return Err(StepError::user(1).unwrap_or(StepError::TIMEOUT));
@@ -227,10 +188,33 @@ impl Host for Kernel {
         if let Some(record) = self.backend.boot_record(cpu) {
             record.clear();
         }
+        let more = (cpu == self.backend.boot_cpu()).then(boot::first_stack);
+        poison::apply(cpu, self.hw_id(cpu), more);
     }
 
-    fn start(&self, cpu: CpuId, _entry: Entry) {
+    fn start(&self, cpu: CpuId, entry: Entry) {
         cpu::load_tables(cpu);
+        units::enter(cpu, entry);
+    }
+
+    fn stop(&self, _cpu: CpuId) {
+        apic::stop_timer();
+    }
+
+    fn idle(&self, cpu: CpuId) {
+        if JOB_FOR.load(Ordering::Acquire) != cpu.get() + 1 {
+            return;
+        }
+        JOB_FOR.store(0, Ordering::Relaxed);
+        let job = JOB.lock().take();
+        if let Some(job) = job {
+            job(self);
+            let ending = match common::verdict() {
+                Verdict::Pass => Ending::Pass,
+                Verdict::Fail => Ending::Fail,
+            };
+            console::exit(ending);
+        }
     }
 }
 
@@ -238,7 +222,7 @@ impl Machine for Kernel {
     type Backend = &'static X86;
 
     fn hp(&self) -> &Hp<Self::Backend> {
-        self.memory().hp.wait()
+        HOTPLUG.wait()
     }
 
     fn arch(&self) -> &'static str {
@@ -253,36 +237,26 @@ impl Machine for Kernel {
         })
     }
 
-    /// Resets every other CPU by INIT and goes on with the next storage.
-    ///
-    /// That is more than an ordinary kernel could do: here it is known that no CPU holds a lock or
-    /// has any work.
-    fn renew(&self) -> Result<(), Unable> {
-        let next = self.now.load(Ordering::Relaxed) + 1;
-        if next == GENERATIONS {
-            return Err("it can start over 63 times in one boot");
-        }
-        self.reset(self.others());
-        for cpu in self.others() {
-            self.backend.kick_done(cpu, KickOutcome::Lost);
-            self.unprepare(cpu);
-            if let Some(word) = RAW.get(cpu.index()) {
-                word.store(NOTHING, Ordering::Relaxed);
-            }
-        }
-        let hp = self.hp();
-        let table = hp.table();
-        self.now.store(next, Ordering::Release);
-        self.begin(table)
-            .adopt_boot_cpu(BootSteps::Run)
-            .map_err(|_| "its boot CPU could not be adopted again")
+    fn cancel(&self, cpu: CpuId) -> Result<(), KickError> {
+        self.backend.cancel(cpu)
+    }
+
+    fn polls_max(&self, cpu: CpuId) -> Option<u32> {
+        self.backend.boot_record(cpu).map(BootRecord::polls_max)
+    }
+
+    /// Never returns: what called it does not survive the CPU's going off.
+    fn run_on(&self, cpu: CpuId, job: fn(&Self)) -> Result<(), Unable> {
+        *JOB.lock() = Some(job);
+        JOB_FOR.store(cpu.get() + 1, Ordering::Release);
+        self.hp().platform().notify_ap(cpu);
+        self.serve(self.this_cpu())
     }
 
     fn raw_kick(&self, cpu: CpuId) -> Option<Result<(), KickError>> {
         let kicked = self.backend.kick(cpu, 1);
-        if let (Ok(()), Some(word)) = (kicked, RAW.get(cpu.index())) {
-            // The CPU may be faster: then it rests already.
-            let _ = word.compare_exchange(NOTHING, KICKED, Ordering::Relaxed, Ordering::Relaxed);
+        if kicked.is_ok() {
+            RAW.get().insert(cpu);
         }
         Some(kicked)
     }

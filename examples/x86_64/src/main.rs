@@ -11,9 +11,12 @@ mod boot;
 mod console;
 mod cpu;
 mod info;
+mod interrupts;
 mod kernel;
 mod machine;
 mod memory;
+mod poison;
+mod units;
 
 use core::panic::PanicInfo;
 

@@ -271,7 +271,7 @@ fn fields_of_other_scenarios_must_be_there() {
         .replace(r#""scenario":"boot""#, r#""scenario":"dead""#)
         .replace(
             r#""mode":"parallel""#,
-            r#""dead":[3],"late":[1],"waited_ns":5"#,
+            r#""dead":[1,3],"late":[1],"waited_ns":5"#,
         );
     let mut dead = plan();
     dead.scenario = Scenario::Dead;

@@ -23,6 +23,9 @@ pub(super) struct Source {
 pub(super) fn read() -> Result<Vec<Source>> {
     let root = cargo::root();
     let mut git = Command::new("git");
+    // A CI machine may run this as another user than the one that made the checkout.
+    git.arg("-c")
+        .arg(format!("safe.directory={}", root.display()));
     git.args([
         "ls-files",
         "-z",

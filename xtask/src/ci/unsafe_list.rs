@@ -15,7 +15,7 @@ const ROLES: &[Role] = &[
     role("cpuhp-x86/src/clock/tsc", Due::Now),
     role("cpuhp-x86/src/entry", Due::Now),
     role("cpuhp-x86/src/low_page", Due::Now),
-    role("cpuhp-x86/src/park", Due::Later),
+    role("cpuhp-x86/src/park", Due::Now),
     role("cpuhp-x86/tests/oracle", Due::Now),
     role("cpuhp-core/src/aref", Due::Later),
     role("examples/minimal/src/boot", Due::Now),
@@ -24,8 +24,11 @@ const ROLES: &[Role] = &[
     role("examples/x86_64/src/boot", Due::Now),
     role("examples/x86_64/src/console", Due::Now),
     role("examples/x86_64/src/cpu", Due::Now),
+    role("examples/x86_64/src/interrupts", Due::Now),
     role("examples/x86_64/src/kernel", Due::Now),
     role("examples/x86_64/src/memory", Due::Now),
+    role("examples/x86_64/src/poison", Due::Now),
+    role("examples/x86_64/src/units", Due::Now),
     role("xtask/probe/src/main", Due::Now),
 ];
 

@@ -1,0 +1,147 @@
+//! Checks of what the scenarios other than `boot` report: the fields are there and fit to what was asked for.
+
+use serde_json::Value;
+
+use crate::plan::{Plan, Scenario};
+use crate::record::Outcome;
+
+/// Rounds of `cycle` that is not told a number.
+const CYCLES: u64 = 20;
+
+/// Time-out in milliseconds of a scenario that is not told one.
+const TIMEOUT_MS: u64 = 10_000;
+
+/// Checks one result.
+pub(super) fn check(plan: &Plan, outcome: &Outcome) -> Vec<String> {
+    let mut wrong = check_types(plan, outcome);
+    if !wrong.is_empty() {
+        return wrong;
+    }
+    match plan.scenario {
+        Scenario::Cycle => wrong.extend(check_cycle(plan, outcome)),
+        Scenario::Dead => wrong.extend(check_dead(plan, outcome)),
+        Scenario::Boot | Scenario::Bulk | Scenario::Partial | Scenario::Fault => {}
+    }
+    wrong
+}
+
+/// Numbers and lists that the other scenarios report.
+fn check_types(plan: &Plan, outcome: &Outcome) -> Vec<String> {
+    let (numbers, lists): (&[&str], &[&str]) = match plan.scenario {
+        Scenario::Boot => (&[], &[]),
+        Scenario::Cycle => (&["down_ns_median", "up_ns_median", "ops"], &[]),
+        Scenario::Bulk => (&["down_ns_median", "up_ns_median"], &[]),
+        Scenario::Partial => (&["pairs"], &[]),
+        Scenario::Fault => (&["cases", "rolled_back"], &[]),
+        Scenario::Dead => (&["waited_ns", "last_living_online_ns"], &["dead", "late"]),
+    };
+    let mut wrong = Vec::new();
+    for name in numbers {
+        if !outcome.fields.get(*name).is_some_and(Value::is_u64) {
+            wrong.push(format!("the result has no number `{name}`"));
+        }
+    }
+    for name in lists {
+        if !outcome.fields.get(*name).is_some_and(Value::is_array) {
+            wrong.push(format!("the result has no list `{name}`"));
+        }
+    }
+    wrong
+}
+
+/// Each CPU but the driving one went down and came up once in each round.
+fn check_cycle(plan: &Plan, outcome: &Outcome) -> Option<String> {
+    let rounds = plan.number("rounds").unwrap_or(CYCLES);
+    let expected = 2 * u64::from(plan.smp.saturating_sub(1)) * rounds;
+    let ops = number(outcome, "ops");
+    (ops != expected).then(|| format!("{ops} downs and ups, expected {expected}"))
+}
+
+/// All CPUs that miss the deadline are found, together by one deadline, and it holds up nobody else.
+fn check_dead(plan: &Plan, outcome: &Outcome) -> Vec<String> {
+    let (dead, late) = (ids(outcome, "dead"), ids(outcome, "late"));
+    let mut wrong = Vec::new();
+    if dead.len() as u64 != late.len() as u64 + u64::from(plan.machine.absent) {
+        wrong.push(format!(
+            "{} CPUs dead, expected {} absent and {} late ones",
+            dead.len(),
+            plan.machine.absent,
+            late.len()
+        ));
+    }
+    if let Some(cpu) = late.iter().find(|cpu| !dead.contains(cpu)) {
+        wrong.push(format!("CPU {cpu} is late and was not found dead"));
+    }
+    let timeout = plan.number("timeout_ms").unwrap_or(TIMEOUT_MS) * 1_000_000;
+    let waited = number(outcome, "waited_ns");
+    if waited > timeout + timeout / 2 {
+        wrong.push(format!(
+            "waited {waited} ns for the dead, more than 1.5 times the time-out of {timeout} ns"
+        ));
+    }
+    if number(outcome, "last_living_online_ns") >= timeout {
+        wrong.push("the living were not online before the deadline of the dead".to_owned());
+    }
+    wrong
+}
+
+fn number(outcome: &Outcome, name: &str) -> u64 {
+    outcome
+        .fields
+        .get(name)
+        .and_then(Value::as_u64)
+        .unwrap_or(0)
+}
+
+fn ids(outcome: &Outcome, name: &str) -> Vec<u64> {
+    let list = outcome.fields.get(name).and_then(Value::as_array);
+    list.into_iter()
+        .flatten()
+        .filter_map(Value::as_u64)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::machine::Arch;
+    use crate::plan::parse_params;
+
+    fn wrong(scenario: Scenario, absent: u32, params: &[&str], fields: &str) -> String {
+        let mut plan = Plan::new(Arch::X86_64);
+        plan.scenario = scenario;
+        plan.machine.absent = absent;
+        let params: Vec<String> = params.iter().map(|word| (*word).to_owned()).collect();
+        plan.params = parse_params(&params).unwrap();
+        let outcome = format!(
+            r#"{{"scenario":"{}","pass":true,"violations":0,{fields}}}"#,
+            scenario.name()
+        );
+        check(&plan, &serde_json::from_str(&outcome).unwrap()).join("; ")
+    }
+
+    #[test]
+    fn cycle_moves_each_secondary_twice_a_round() {
+        let fields = |ops| format!(r#""down_ns_median":1,"up_ns_median":1,"ops":{ops}"#);
+        assert_eq!(wrong(Scenario::Cycle, 0, &[], &fields(280)), "");
+        assert_eq!(wrong(Scenario::Cycle, 0, &["rounds=3"], &fields(42)), "");
+        assert!(wrong(Scenario::Cycle, 0, &[], &fields(278)).contains("expected 280"));
+    }
+
+    #[test]
+    fn the_dead_are_the_absent_and_the_late_and_cost_one_deadline() {
+        let fields = |dead: &str, late: &str, waited: u64, living: u64| {
+            format!(
+                r#""dead":{dead},"late":{late},"waited_ns":{waited},"last_living_online_ns":{living}"#
+            )
+        };
+        let check = |fields: &str| wrong(Scenario::Dead, 1, &["timeout_ms=1000"], fields);
+        let second = 1_000_000_000;
+        assert_eq!(check(&fields("[2,6,8]", "[2,6]", second, 1)), "");
+        assert!(check(&fields("[2,6]", "[2,6]", second, 1)).contains("1 absent"));
+        assert!(check(&fields("[2,7,8]", "[2,6]", second, 1)).contains("CPU 6"));
+        assert!(check(&fields("[2,6,8]", "[2,6]", 2 * second, 1)).contains("1.5 times"));
+        assert!(check(&fields("[2,6,8]", "[2,6]", second, second)).contains("before"));
+        assert!(check(r#""dead":[]"#).contains("no list `late`"));
+    }
+}
