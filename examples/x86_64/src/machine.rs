@@ -58,7 +58,7 @@ pub(crate) fn get() -> &'static Kernel {
 
 /// Notes that `cpu` will never come. Context: boot CPU, before `install`.
 pub(crate) fn mark_absent(cpu: CpuId) {
-    ABSENT.get().insert(cpu);
+    ABSENT.get_mut().insert(cpu);
 }
 
 /// Puts the control CPU to sleep until an interrupt or the time. Context: interrupts off.
@@ -102,7 +102,7 @@ impl Kernel {
         if !RAW.get().contains(cpu) {
             return;
         }
-        RAW.get().remove(cpu);
+        RAW.get_mut().remove(cpu);
         let has_come = self.backend.cancel(cpu).is_err();
         let deadline = self.now() + SETTLE_NS;
         while self.backend.confirm(cpu) == Confirm::Running && self.now() < deadline {
@@ -256,7 +256,7 @@ impl Machine for Kernel {
     fn raw_kick(&self, cpu: CpuId) -> Option<Result<(), KickError>> {
         let kicked = self.backend.kick(cpu, 1);
         if kicked.is_ok() {
-            RAW.get().insert(cpu);
+            RAW.get_mut().insert(cpu);
         }
         Some(kicked)
     }

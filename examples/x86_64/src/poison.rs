@@ -43,7 +43,7 @@ pub(crate) fn apply(cpu: CpuId, id: u32, more: Option<(*mut u64, usize)>) {
             unsafe { word.write_volatile(pattern(word)) };
         }
     }
-    POISONED.get().insert(cpu);
+    POISONED.get_mut().insert(cpu);
     apic::disturb(id);
 }
 
@@ -54,7 +54,7 @@ pub(crate) fn check(cpu: CpuId) -> u32 {
     if !POISONED.get().contains(cpu) {
         return 0;
     }
-    POISONED.get().remove(cpu);
+    POISONED.get_mut().remove(cpu);
     let mut changed = 0;
     for (start, len) in memory_of(cpu).into_iter().flatten() {
         for at in 0..len / 8 {

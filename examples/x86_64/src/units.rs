@@ -41,7 +41,7 @@ pub(crate) fn enter(cpu: CpuId, entry: Entry) {
         "entry of {cpu}: told {entry:?}, seen {seen:?}"
     );
     if entry == Entry::First {
-        SEEN.get().insert(cpu);
+        SEEN.get_mut().insert(cpu);
     }
     floating_point();
     // Kernel and user segments, entry, and the flags it clears. This kernel has no user mode.
