@@ -448,7 +448,10 @@ fn a_stuck_removal_is_a_removal() {
     assert!(calls().iter().all(|c| c.at != at || c.cpu == stuck));
     with(|w| {
         w.forgive();
-        w.registering(World::poll_all_now);
+        w.reshape(shape_with(at, "dyn:one"));
+        World::poll_all_now();
+        w.reshape(&EMPTY);
+        w.unanswered.set(None);
     });
     assert_eq!(
         hp.unregister(handle, Calls::Run),
