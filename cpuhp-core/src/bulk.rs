@@ -296,14 +296,13 @@ impl BulkOp {
         )
     }
 
+    /// Whether somebody refused, or the platform gave it up, and the batch came back.
+    pub(crate) fn is_turned_back(&self) -> bool {
+        self.stop == Stop::TurningBack
+    }
+
     /// Ends a round: `true` if CPUs that failed left places to others, who go now.
     fn end_round<P: Platform, T: Trace>(&mut self, hp: &Cpuhp<'_, P, T>) -> bool {
-        let frozen = self.suspend == Suspend::Yes && self.dir == Direction::Down;
-        if frozen && self.stop == Stop::Never {
-            hp.storage
-                .each(Kind::Batch)
-                .for_each(|cpu| hp.storage.add(Kind::Frozen, cpu));
-        }
         self.report.done += self.end_all(hp, Kind::Batch);
         self.admit_more(hp);
         if hp.storage.next(Kind::Batch, 0).is_some() {
@@ -320,18 +319,28 @@ impl BulkOp {
 
     /// Takes CPUs that wait into the batch, as many as the limit has room for, and begins with them.
     fn admit_more<P: Platform, T: Trace>(&mut self, hp: &Cpuhp<'_, P, T>) {
-        let online = u32::try_from(hp.online().count()).unwrap_or(u32::MAX);
-        let mut room = self.limit.saturating_sub(online);
-        let is_online = |cpu| hp.storage.has(Kind::Online, cpu);
+        // A CPU in flight towards ONLINE has its place: it may come there by itself.
+        let has_place = |cpu| {
+            let coming = |rec: &Record| {
+                rec.is_in_flight() && rec.edges.last_request().goal() == hp.table().online()
+            };
+            hp.storage.has(Kind::Online, cpu) || hp.record(cpu).is_some_and(coming)
+        };
+        let taken = hp.all_cpus().filter(|cpu| has_place(*cpu)).count();
+        let taken = u32::try_from(taken).unwrap_or(u32::MAX);
+        let mut room = self.limit.saturating_sub(taken);
         for cpu in hp.storage.each(Kind::Waiting) {
-            let needs_room = self.dir == Direction::Up && !is_online(cpu);
+            let needs_room = self.dir == Direction::Up && !has_place(cpu);
             if needs_room && room == 0 {
                 continue;
             }
             hp.storage.take(Kind::Waiting, cpu);
             let able = cpu != hp.platform().this_cpu()
                 && (self.dir == Direction::Down || hp.refresh_present(cpu));
-            if self.admit(hp, cpu, hp.record(cpu).filter(|_| able)) && needs_room {
+            let forced = self.dir == Direction::Down && self.policy == Policy::Force;
+            // What is half up is for a forced teardown only.
+            let may_go = |rec: &&Record| able && (forced || rec.torn().is_none());
+            if self.admit(hp, cpu, hp.record(cpu).filter(may_go)) && needs_room {
                 room -= 1;
             }
         }

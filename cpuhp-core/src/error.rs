@@ -208,6 +208,8 @@ pub enum Why {
     Disabled,
     /// The machine is not frozen.
     NotFrozen,
+    /// A suspend was given up because the platform has a wake-up pending; every CPU is back.
+    Aborted,
     /// The handle is of an operation that another one has taken over, or that has ended.
     Stale,
     /// Called from inside a step: waiting for it would wait for itself.
@@ -235,6 +237,7 @@ impl fmt::Display for Why {
             Self::Torn => "a step of it is half up; only a forced teardown may pass",
             Self::NotFrozen => "the machine is not frozen",
             Self::Disabled => "hotplug is disabled",
+            Self::Aborted => "a wake-up is pending",
             Self::Stale => "the handle is stale",
             Self::WouldDeadlock => "called from inside a step",
             Self::CallerOffline => "the calling cpu is not available",

@@ -222,7 +222,7 @@ pub struct DynSlot {
     step: AtomicRef<Step>,
     /// Counts what was registered here; a handle of an older one is stale.
     pub(crate) generation: Own,
-    /// 1 while a CPU that never answered may still run a step that is no longer registered.
+    /// 1 while the step is not registered yet, or no longer, but a CPU may be inside it.
     pub(crate) haunted: Own,
 }
 
@@ -236,31 +236,41 @@ impl DynSlot {
 
     /// Returns the state that is registered here.
     pub(crate) fn get(&self) -> Option<&'static Step> {
+        self.step.get().filter(|_| self.haunted.get() == 0)
+    }
+
+    /// Returns what is not registered yet, or no longer, but may be called.
+    pub(crate) fn haunting(&self) -> Option<&'static Step> {
         self.step.get()
     }
 
-    /// Registers, as the next generation. Under the write lock.
-    pub(crate) fn register(&self, step: &'static Step) -> u32 {
+    /// Takes the slot for a state that can be called but is passed over by walks; returns its
+    /// generation. Under the write lock.
+    pub(crate) fn reserve(&self, step: &'static Step) -> u32 {
         let generation = self.generation.get().wrapping_add(1);
         self.generation.set(generation);
+        self.haunted.set(1);
         self.step.set(Some(step));
         generation
     }
 
-    /// Ends what is registered here: its handle is stale. While a CPU that never answered may be
-    /// inside it, the slot stays taken.
-    pub(crate) fn retire(&self, left: Leftover) {
-        self.generation.set(self.generation.get().wrapping_add(1));
-        match left {
-            Leftover::None => self.free(),
-            Leftover::Inside => self.haunted.set(1),
-        }
+    /// Lets walks see what was reserved. Under the write lock.
+    pub(crate) fn register(&self) {
+        self.haunted.set(0);
     }
 
-    /// Frees it. Under the write lock.
-    pub(crate) fn free(&self) {
-        self.step.set(None);
-        self.haunted.set(0);
+    /// Ends what is registered here: its handle is stale, walks pass it over, the slot stays taken.
+    pub(crate) fn retire(&self) {
+        self.generation.set(self.generation.get().wrapping_add(1));
+        self.haunted.set(1);
+    }
+
+    /// Frees it if nothing is registered. Under the write lock, with no CPU in flight.
+    pub(crate) fn lay(&self) {
+        if self.haunted.get() != 0 {
+            self.step.set(None);
+            self.haunted.set(0);
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 //! already past it, where it belongs: PREPARE on the calling CPU, the rest on each CPU itself. If one
 //! fails, exactly those that did it undo it, in reverse, and nothing stays registered.
 
+mod invoke;
 mod job;
 
 use core::fmt;
@@ -15,12 +16,14 @@ use crate::hotplug::Cpuhp;
 use crate::instance::{Instance, Instances, MultiStart, MultiStep};
 use crate::lock::WriteGuard;
 use crate::platform::{Platform, Who};
+use crate::record::DynSlot;
+use crate::run::Mode;
 use crate::step::{Half, StateId, Step};
-use crate::table::DynRange;
+use crate::table::{DynRange, is_name};
 use crate::trace::Trace;
 
 pub use job::RegisterOp;
-use job::{Job, Start};
+use job::{Job, mode_of};
 
 /// Whether the CPUs that are already past a state are made to do, or undo, what is new or goes.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -49,12 +52,14 @@ impl StateHandle {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[non_exhaustive]
 pub enum RegisterError {
-    /// Refused before anything ran: busy (naming a CPU in flight), or called from inside a step.
+    /// Refused before anything ran.
     Refused(OpError),
     /// Every slot of the range is taken; it has this many.
     Full(u16),
     /// A range that is prepared for all CPUs before the first kick takes parallel steps only.
     NotParallel(&'static str),
+    /// The name is empty, or ends like a direction of the control interface.
+    BadName(&'static str),
     /// The handle is of something that is no longer registered.
     Stale(StateHandle),
     /// The state has this many instances left.
@@ -82,6 +87,7 @@ impl fmt::Display for RegisterError {
             Self::Refused(refusal) => refusal.fmt(f),
             Self::Full(slots) => write!(f, "all {slots} slots of the range are taken"),
             Self::NotParallel(name) => write!(f, "{name} is not parallel, its range is"),
+            Self::BadName(name) => write!(f, "{name:?} cannot be the name of a state"),
             Self::Stale(handle) => write!(f, "the handle of state {} is stale", handle.at),
             Self::InstancesLeft(at, count) => write!(f, "state {at} has {count} instances left"),
             Self::AlreadyLinked(at) => write!(f, "state {at}: the instance is in a list already"),
@@ -132,28 +138,22 @@ impl<P: Platform, T: Trace> WriteGuard<'_, '_, P, T> {
     ) -> Result<RegisterOp, RegisterError> {
         self.settled(|stamp| {
             let hp = self.hp;
+            let name = Half::name(step);
+            if !is_name(name) {
+                return Err(RegisterError::BadName(name));
+            }
             if hp.table().is_parallel(range) && !step.is_parallel() {
-                return Err(RegisterError::NotParallel(Half::name(step)));
+                return Err(RegisterError::NotParallel(name));
             }
             let row = hp.storage.slots.get(range.slots()).unwrap_or_default();
-            for slot in row.iter().filter(|slot| slot.haunted.get() != 0) {
-                // Every CPU has answered since: nobody can still run it.
-                slot.free();
-            }
+            // Every CPU has answered since: nobody can still run what was left there.
+            row.iter().for_each(DynSlot::lay);
             let free = row.iter().position(|slot| slot.get().is_none());
             let Some(free) = free else {
                 return Err(RegisterError::Full(range.capacity()));
             };
             let at = range.first().plus(free);
-            Ok(self.begin_register(
-                stamp,
-                Start {
-                    job: Job::Add(step),
-                    at,
-                    calls,
-                    parallel: step.is_parallel(),
-                },
-            ))
+            Ok(self.begin_register(stamp, Job::Add(step), at, calls, mode_of(step)))
         })
     }
 
@@ -178,16 +178,8 @@ impl<P: Platform, T: Trace> WriteGuard<'_, '_, P, T> {
             if left > 0 {
                 return Err(RegisterError::InstancesLeft(handle.at, left));
             }
-            let parallel = step.is_parallel();
-            Ok(self.begin_register(
-                stamp,
-                Start {
-                    job: Job::Remove,
-                    at: handle.at,
-                    calls,
-                    parallel,
-                },
-            ))
+            let mode = mode_of(step);
+            Ok(self.begin_register(stamp, Job::Remove, handle.at, calls, mode))
         })
     }
 
@@ -204,21 +196,13 @@ impl<P: Platform, T: Trace> WriteGuard<'_, '_, P, T> {
         calls: Calls,
     ) -> Result<RegisterOp, RegisterError> {
         self.settled(|stamp| {
-            let (list, parallel) = self.list(at)?;
+            let (list, mode) = self.list(at)?;
             if !instance.take() {
                 return Err(RegisterError::AlreadyLinked(at));
             }
             list.set_candidate(Some(instance));
             let job = Job::Link(list, instance);
-            Ok(self.begin_register(
-                stamp,
-                Start {
-                    job,
-                    at,
-                    calls,
-                    parallel,
-                },
-            ))
+            Ok(self.begin_register(stamp, job, at, calls, mode))
         })
     }
 
@@ -233,21 +217,13 @@ impl<P: Platform, T: Trace> WriteGuard<'_, '_, P, T> {
         calls: Calls,
     ) -> Result<RegisterOp, RegisterError> {
         self.settled(|stamp| {
-            let (list, parallel) = self.list(at)?;
+            let (list, mode) = self.list(at)?;
             if !list.holds(instance) {
                 return Err(RegisterError::NotLinked(at));
             }
             list.set_candidate(Some(instance));
             let job = Job::Unlink(list, instance);
-            Ok(self.begin_register(
-                stamp,
-                Start {
-                    job,
-                    at,
-                    calls,
-                    parallel,
-                },
-            ))
+            Ok(self.begin_register(stamp, job, at, calls, mode))
         })
     }
 
@@ -262,21 +238,13 @@ impl<P: Platform, T: Trace> WriteGuard<'_, '_, P, T> {
         calls: Calls,
     ) -> Result<RegisterOp, RegisterError> {
         self.settled(|stamp| {
-            let (list, parallel) = self.start_list(at)?;
+            let (list, mode) = self.start_list(at)?;
             if !instance.take() {
                 return Err(RegisterError::AlreadyLinked(at));
             }
             list.set_candidate(Some(instance));
             let job = Job::LinkStart(list, instance);
-            Ok(self.begin_register(
-                stamp,
-                Start {
-                    job,
-                    at,
-                    calls,
-                    parallel,
-                },
-            ))
+            Ok(self.begin_register(stamp, job, at, calls, mode))
         })
     }
 
@@ -291,21 +259,13 @@ impl<P: Platform, T: Trace> WriteGuard<'_, '_, P, T> {
         calls: Calls,
     ) -> Result<RegisterOp, RegisterError> {
         self.settled(|stamp| {
-            let (list, parallel) = self.start_list(at)?;
+            let (list, mode) = self.start_list(at)?;
             if !list.holds(instance) {
                 return Err(RegisterError::NotLinked(at));
             }
             list.set_candidate(Some(instance));
             let job = Job::UnlinkStart(list, instance);
-            Ok(self.begin_register(
-                stamp,
-                Start {
-                    job,
-                    at,
-                    calls,
-                    parallel,
-                },
-            ))
+            Ok(self.begin_register(stamp, job, at, calls, mode))
         })
     }
 
@@ -313,17 +273,21 @@ impl<P: Platform, T: Trace> WriteGuard<'_, '_, P, T> {
     fn list(
         &self,
         at: StateId,
-    ) -> Result<(&'static Instances<dyn MultiStep>, bool), RegisterError> {
+    ) -> Result<(&'static Instances<dyn MultiStep>, Mode), RegisterError> {
         let step = self.hp.step(at).ok_or(RegisterError::NotMulti(at))?;
         let list = step.instances().ok_or(RegisterError::NotMulti(at))?;
+        if let Some(cpu) = self.hp.all_cpus().find(|cpu| self.hp.is_among(*cpu, at)) {
+            // An operation that can be resumed stands between two of them.
+            return Err(OpError::refused(cpu, Why::Busy).into());
+        }
         list.forget_candidate();
-        Ok((list, step.is_parallel()))
+        Ok((list, mode_of(step)))
     }
 
     fn start_list(
         &self,
         at: StateId,
-    ) -> Result<(&'static Instances<dyn MultiStart>, bool), RegisterError> {
+    ) -> Result<(&'static Instances<dyn MultiStart>, Mode), RegisterError> {
         let step = self
             .hp
             .table()
@@ -332,7 +296,7 @@ impl<P: Platform, T: Trace> WriteGuard<'_, '_, P, T> {
             .ok_or(RegisterError::NotMulti(at))?;
         let list = step.instances().ok_or(RegisterError::NotMulti(at))?;
         list.forget_candidate();
-        Ok((list, step.is_parallel()))
+        Ok((list, mode_of(step)))
     }
 
     /// Begins a registration while nothing else runs under the guard and no CPU is in flight: it may be

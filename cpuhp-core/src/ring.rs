@@ -66,8 +66,6 @@ impl Slot {
 struct PerCpu<const SLOTS: usize> {
     /// How many events were begun.
     head: AtomicU32,
-    /// How many were dropped while writing.
-    dropped: AtomicU32,
     slots: [Slot; SLOTS],
 }
 
@@ -76,7 +74,6 @@ impl<const SLOTS: usize> PerCpu<SLOTS> {
         fn new() -> Self {
             Self {
                 head: AtomicU32::new(0),
-                dropped: AtomicU32::new(0),
                 slots: zero_array!(Slot::new(); SLOTS),
             }
         }
@@ -138,7 +135,7 @@ impl<const CPUS: usize, const SLOTS: usize> Ring<CPUS, SLOTS> {
         let Some(ring) = self.cpus.get(on.index()) else {
             return 0;
         };
-        let mut lost = ring.dropped.swap(0, Ordering::Relaxed);
+        let mut lost = 0_u32;
         // Acquire: the slots of events that were begun before.
         let head = ring.head.load(Ordering::Acquire);
         let slots = u32::try_from(SLOTS).unwrap_or(u32::MAX);
@@ -184,7 +181,7 @@ impl<const SLOTS: usize> PerCpu<SLOTS> {
             .number
             .compare_exchange(before, odd, Ordering::Relaxed, Ordering::Relaxed);
         if !free || claim.is_err() {
-            self.dropped.fetch_add(1, Ordering::Relaxed);
+            // Dropped: a reader finds no event with this number, and counts it as lost.
             return;
         }
         // Release: nobody sees a new word under the old number.

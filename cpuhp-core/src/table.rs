@@ -257,18 +257,18 @@ const fn check_start_names(steps: &[StartStep]) {
     }
 }
 
-/// A name is not empty and does not end like a direction of the control interface.
 const fn check_name(name: &str) {
-    assert!(!name.is_empty(), "a state has a name");
+    assert!(
+        is_name(name),
+        "a state has a name, and it must not end in `:up` or `:down`"
+    );
+}
+
+/// Whether a state may have this name: not empty, and not ending like a direction of the control
+/// interface.
+pub(crate) const fn is_name(name: &str) -> bool {
     let text = name.as_bytes();
-    assert!(
-        !ends_with(text, b":up"),
-        "the name of a state must not end in `:up`"
-    );
-    assert!(
-        !ends_with(text, b":down"),
-        "the name of a state must not end in `:down`"
-    );
+    !text.is_empty() && !ends_with(text, b":up") && !ends_with(text, b":down")
 }
 
 const fn ends_with(text: &[u8], tail: &[u8]) -> bool {

@@ -73,6 +73,11 @@ impl World {
         result
     }
 
+    /// Whether a call of this state comes from a registration.
+    pub(crate) fn is_registering(&self, at: u16) -> bool {
+        self.registers.get() || self.unanswered.get() == Some(at)
+    }
+
     /// The instances of `at` that are up on `cpu`.
     pub fn instances_up(&self, cpu: u32, at: u16) -> Vec<u8> {
         let up = self.books.borrow()[cpu as usize].instances[usize::from(at)];
@@ -104,7 +109,7 @@ impl World {
         match self.shape().at(at).section {
             Section::Prepare => {
                 let adopting = self.hp().available().is_empty();
-                let registers = self.registers.get();
+                let registers = self.is_registering(at);
                 assert!(
                     here != cpu || adopting || registers,
                     "PREPARE {at} runs on the moved CPU"
@@ -175,7 +180,7 @@ impl World {
             return;
         };
         let up = book.instances[usize::from(at)];
-        if self.registers.get() {
+        if self.is_registering(at) {
             let fits = (up & 1 << one != 0) == (dir == Direction::Down);
             assert!(fits, "cpu {cpu}: {dir:?} of {at} {one} is called twice");
             return;
@@ -266,8 +271,10 @@ impl World {
         }
         if dir == Direction::Up {
             let section = shape.at(at).section;
-            let last = (at + 1..=shape.online())
-                .all(|n| shape.at(n).section != section || !shape.at(n).half(dir));
+            let lists = self.lists.borrow();
+            let calls = |n: u16| shape.at(n).half(dir) && lists.get(&n) != Some(&Vec::new());
+            let last =
+                (at + 1..=shape.online()).all(|n| shape.at(n).section != section || !calls(n));
             let section = match section {
                 Section::Prepare => 0,
                 Section::Starting => 1,

@@ -121,6 +121,11 @@ impl World {
             });
     }
 
+    /// As [`Self::poll_all`], three times.
+    pub fn poll_all_now() {
+        (0..3).for_each(|_| with(Self::poll_all));
+    }
+
     /// Lets `cpu` do its next thing; returns what the core answered, if it was asked.
     pub fn poll_cpu(&self, cpu: u32) -> Option<ApNext> {
         let (hp, id) = (self.hp(), CpuId::new(cpu));

@@ -108,6 +108,8 @@ pub struct World {
     pub(crate) paired: Cell<u64>,
     /// Whether calls come from a registration, which moves no state.
     pub(crate) registers: Cell<bool>,
+    /// The state of a registration that a CPU did not answer.
+    pub unanswered: Cell<Option<u16>>,
     /// A step of a CPU that is half up.
     pub(crate) torn: Cell<Option<(u32, u16)>>,
     /// Whether a suspend is to be given up: asked with how often it was asked before.
@@ -166,6 +168,7 @@ impl World {
         self.patience.set(None);
         self.lists.take();
         self.registers.set(false);
+        self.unanswered.set(None);
         self.torn.set(None);
         self.aborts.set(None);
         self.count_pairs();
@@ -262,7 +265,7 @@ impl World {
     ) -> StepResult {
         let cpu = ctx.cpu().get();
         self.check_side(at, cpu);
-        if self.registers.get() {
+        if self.is_registering(at) {
             self.check_half(at, instance, dir, cpu);
         } else {
             self.check_state(at, instance, dir, cpu);

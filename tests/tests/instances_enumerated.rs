@@ -7,7 +7,7 @@
 
 use std::time::Instant;
 
-use cpuhp_core::{Direction, FaultAt, OpFlags, StateId, Why};
+use cpuhp_core::{Direction, FaultAt, OpFlags, StateId, Which, Why};
 use cpuhp_tests::full::{FULL, IDLE, KICK, ONLINE, populated};
 use cpuhp_tests::model::{Ap, DOWN_CODE, Kind, PENDS, UP_CODE};
 use cpuhp_tests::points::{Job, Outcome, Point, expect};
@@ -307,6 +307,16 @@ fn mend(bench: &mut Bench, at: u16, turn: u32) {
             refused(OpFlags::FORCE);
         }
     }
+    drop(guard);
+    let mask = cpuhp_core::MaskStore::<1>::new();
+    mask.get().insert(id);
+    for report in [
+        hp.bring_up(Which::All),
+        hp.take_down(Which::Only(mask.get())),
+    ] {
+        assert_eq!(report.map(|r| (r.skipped, r.done)), Ok((1, 0)), "half up");
+    }
+    let guard = hp.try_write().expect("nobody else is here");
     // Just below, and all the way down, by turns.
     let below = FULL.resting().filter(|to| *to < at).last().unwrap_or(0);
     let target = if turn.is_multiple_of(2) { 0 } else { below };

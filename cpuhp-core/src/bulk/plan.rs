@@ -25,7 +25,7 @@ pub struct BulkReport {
     pub failed: u32,
     /// In flight past their deadline; can be resumed.
     pub stuck: u32,
-    /// Named, but not present, the calling one, or held by another operation.
+    /// Named, but not present, the calling one, held by another operation, or half up.
     pub skipped: u32,
     /// Left where they were because a stuck CPU occupies a step that takes one at a time.
     pub not_tried: u32,

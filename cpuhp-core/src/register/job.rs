@@ -5,16 +5,15 @@ use core::task::Poll;
 use super::{Calls, RegisterError, Registered, StateHandle};
 use crate::cpu::CpuId;
 use crate::error::{OpError, StepError, StepFailure, Why};
-use crate::handshake::{Request, Tag};
+use crate::handshake::Request;
 use crate::hotplug::Cpuhp;
 use crate::instance::{Instance, Instances, MultiStart, MultiStep};
-use crate::lock::WriteGuard;
+use crate::lock::{Leaving, WriteGuard};
 use crate::mask::Kind;
 use crate::platform::Platform;
 use crate::record::{Leftover, Record};
 use crate::run::Mode;
-use crate::step::{Direction, Half, How, StateId, Step};
-use crate::sync::Ordering;
+use crate::step::{Direction, Half, StateId, Step, StepFlags};
 use crate::trace::Trace;
 use crate::walk::{Invoke, Stop};
 
@@ -58,14 +57,6 @@ impl Job {
     }
 }
 
-/// How a registration begins.
-pub(super) struct Start {
-    pub(super) job: Job,
-    pub(super) at: StateId,
-    pub(super) calls: Calls,
-    pub(super) parallel: bool,
-}
-
 /// What a poll is at.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Pass {
@@ -101,21 +92,24 @@ pub struct RegisterOp {
 
 impl<P: Platform, T: Trace> WriteGuard<'_, '_, P, T> {
     /// Begins a registration that has been checked.
-    pub(super) fn begin_register(&self, stamp: u32, start: Start) -> RegisterOp {
+    pub(super) fn begin_register(
+        &self,
+        stamp: u32,
+        job: Job,
+        at: StateId,
+        calls: Calls,
+        mode: Mode,
+    ) -> RegisterOp {
         let hp = self.hp;
-        let Start {
-            job,
-            at,
-            calls,
-            parallel,
-        } = start;
         let mut handle = None;
         if let (Job::Add(step), Some(slot)) = (job, hp.slot(at)) {
             handle = Some(StateHandle {
                 at,
-                generation: slot.register(step),
+                generation: slot.reserve(step),
             });
         }
+        // What a bulk operation that was dropped left behind is not about these CPUs.
+        hp.storage.lock.set_leaving(Leaving::No);
         // Pending: still to be called. Batch: called, so to be undone if another one fails.
         for kind in [Kind::Batch, Kind::Pending] {
             hp.storage
@@ -133,11 +127,7 @@ impl<P: Platform, T: Trace> WriteGuard<'_, '_, P, T> {
             at,
             stamp,
             handle,
-            mode: if parallel {
-                Mode::Together
-            } else {
-                Mode::OneByOne
-            },
+            mode,
             pass: Pass::Issue,
             asked: None,
             deadline: 0,
@@ -190,6 +180,10 @@ impl RegisterOp {
 
     /// Asks every CPU at once, if the step is parallel.
     fn issue<P: Platform, T: Trace>(&mut self, hp: &Cpuhp<'_, P, T>) -> Poll<()> {
+        if let (Job::Remove, Some(slot)) = (self.job, hp.slot(self.at)) {
+            // From the first call on it is gone, whatever becomes of this operation.
+            slot.retire();
+        }
         if self.mode == Mode::Together {
             for cpu in hp.storage.each(Kind::Pending) {
                 if !self.runs_here(hp, cpu) {
@@ -315,14 +309,26 @@ impl RegisterOp {
         hp: &Cpuhp<'_, P, T>,
     ) -> Result<Registered, RegisterError> {
         let failed = self.first.is_some();
+        let name = match self.job {
+            Job::Add(step) => Half::name(step),
+            Job::Remove | Job::Link(..) | Job::Unlink(..) => hp.name(self.at),
+            Job::LinkStart(..) | Job::UnlinkStart(..) => hp.name(self.at),
+        };
         match self.job {
-            Job::Add(_) if !failed => {}
+            Job::Add(_) if !failed => {
+                if let Some(slot) = hp.slot(self.at) {
+                    slot.register();
+                }
+            }
             Job::Add(_) | Job::Remove => {
                 let armed = |rec: &&Record| rec.armed_at() == Some(self.at);
                 let recs = hp.all_cpus().filter_map(|cpu| hp.record(cpu));
                 recs.filter(armed).for_each(|rec| rec.fail.set(0));
                 if let Some(slot) = hp.slot(self.at) {
-                    slot.retire(self.left);
+                    slot.retire();
+                    if self.left == Leftover::None {
+                        slot.lay();
+                    }
                 }
             }
             Job::Link(list, one) if !failed => list.finish_link(one),
@@ -339,16 +345,7 @@ impl RegisterOp {
             }
         }
         hp.storage.lock.free_bulk();
-        let step = |(cpu, at, err)| {
-            (
-                cpu,
-                StepFailure {
-                    at,
-                    name: hp.name(at),
-                    err,
-                },
-            )
-        };
+        let step = |(cpu, at, err)| (cpu, StepFailure { at, name, err });
         match self.first.map(step) {
             Some((cpu, first)) => Err(RegisterError::Failed {
                 cpu,
@@ -375,49 +372,11 @@ fn next_in<P: Platform, T: Trace>(
     }
 }
 
-impl<P: Platform, T: Trace> Cpuhp<'_, P, T> {
-    /// Calls one half of one state, or the candidate instance of it, on this CPU for `cpu`.
-    pub(crate) fn invoke(
-        &self,
-        cpu: CpuId,
-        rec: &Record,
-        on: CpuId,
-        at: StateId,
-        dir: Direction,
-        what: Invoke,
-    ) -> Stop {
-        if let Some(step) = self.table().starting.get(at) {
-            // STARTING sees interrupts off on every path.
-            self.platform().enter_atomic();
-            let stop = self.invoke_step(cpu, rec, on, step, (at, dir, what));
-            self.platform().leave_atomic();
-            return stop;
-        }
-        let Some(step) = self.step(at) else {
-            return Stop::Done;
-        };
-        self.invoke_step(cpu, rec, on, step, (at, dir, what))
-    }
-
-    fn invoke_step<S: Half>(
-        &self,
-        cpu: CpuId,
-        rec: &Record,
-        on: CpuId,
-        step: &S,
-        (at, dir, what): (StateId, Direction, Invoke),
-    ) -> Stop {
-        let section = self.section(at);
-        let how = How::forward(section);
-        self.with_walk(cpu, rec, on, how, |walk| walk.invoke(step, dir, at, what))
-    }
-
-    /// Whether a CPU is in flight, or held by an operation.
-    pub(crate) fn is_moving(&self, cpu: CpuId) -> bool {
-        self.record(cpu).is_some_and(|rec| {
-            let tag = rec.edges.look().tag();
-            let asked = tag == Tag::Up && !rec.edges.answered();
-            tag.is_moving() || asked || rec.owner.load(Ordering::Relaxed) != 0
-        })
+/// How CPUs that do this step are asked.
+pub(super) fn mode_of<S: Half>(step: &S) -> Mode {
+    if step.flags().contains(StepFlags::PARALLEL) {
+        Mode::Together
+    } else {
+        Mode::OneByOne
     }
 }

@@ -1,0 +1,515 @@
+//! Registration while CPUs are in all kinds of states: calls, undo, slots, handles.
+#![cfg(not(loom))]
+
+use core::task::Poll;
+
+use cpuhp_core::{
+    Calls, CpuId, Direction, DynRange, OpFlags, Platform, RegisterError, StateHandle, StateId,
+    Step, StepError, Which, Who, Why,
+};
+use cpuhp_tests::batch::calls;
+use cpuhp_tests::fake::{Machine, STEP, TICK};
+use cpuhp_tests::full::{
+    EMPTY, IDLE, KICK, ONLINE, ONLINE_DYN, PARALLEL_DYN, PREPARE_DYN, both, empty, keep,
+};
+use cpuhp_tests::refusal::snapshot;
+use cpuhp_tests::shape::{Section, Shape, State};
+use cpuhp_tests::world::{Act, Call, World, with};
+
+const CPUS: u32 = 8;
+const BOOT: u32 = 3;
+/// Off, in PREPARE, at KICK, the calling one, at AP_IDLE, partly and wholly online.
+const RESTS: [u16; CPUS as usize] = [0, 4, KICK, ONLINE, IDLE, 12, ONLINE, 14];
+
+fn cpu(number: u32) -> CpuId {
+    CpuId::new(number)
+}
+
+/// A machine whose CPUs rest at [`RESTS`].
+fn scattered() -> &'static Machine {
+    let hp = empty(CPUS as usize, BOOT);
+    for (number, at) in (0..).zip(RESTS) {
+        assert_eq!(hp.drive(cpu(number), StateId::new(at)), Ok(()));
+    }
+    with(World::poll_all);
+    with(World::take_log);
+    hp
+}
+
+/// The shape with a step registered at `at`.
+fn shape_with(at: u16, name: &'static str) -> &'static Shape {
+    let mut states = EMPTY.states.to_vec();
+    let section = if at < KICK {
+        Section::Prepare
+    } else {
+        Section::Online
+    };
+    states[usize::from(at)] = State::new(name, section, "ud");
+    Box::leak(Box::new(Shape {
+        states: states.leak(),
+        ..EMPTY
+    }))
+}
+
+/// A range, its first number, and a step for it, parallel or not.
+fn kinds() -> Vec<(DynRange, u16, &'static Step)> {
+    let mut kinds = Vec::new();
+    for (range, at) in [(PREPARE_DYN, 3), (PARALLEL_DYN, 5), (ONLINE_DYN, 12)] {
+        kinds.push((range, at, keep(both("dyn:one", at).parallel())));
+        if range != PARALLEL_DYN {
+            kinds.push((range, at, keep(both("dyn:one", at))));
+        }
+    }
+    kinds
+}
+
+/// The CPUs that are past `at`, ascending.
+fn past(at: u16) -> Vec<u32> {
+    let all = (0..).zip(RESTS).filter(|(_, rest)| *rest >= at);
+    all.map(|(number, _)| number).collect()
+}
+
+/// What a registration calls on one CPU.
+fn call(number: u32, at: u16, dir: Direction, answer: i32) -> Call {
+    Call {
+        cpu: number,
+        on: if at < KICK { BOOT } else { number },
+        at,
+        instance: None,
+        dir,
+        rollback: false,
+        answer,
+    }
+}
+
+/// Calls in an order that does not depend on which CPU was polled first.
+fn sorted(mut calls: Vec<Call>) -> Vec<Call> {
+    calls.sort_by_key(|c| (c.dir == Direction::Down, c.cpu));
+    calls
+}
+
+fn register(
+    hp: &Machine,
+    range: DynRange,
+    at: u16,
+    step: &'static Step,
+) -> Result<StateHandle, RegisterError> {
+    with(|w| w.reshape(shape_with(at, "dyn:one")));
+    let result = with(|w| w.registering(|| hp.register(range, step, Calls::Run)));
+    if result.is_err() {
+        with(|w| w.reshape(&EMPTY));
+    }
+    result
+}
+
+fn unregister(hp: &Machine, handle: StateHandle) -> Result<u32, RegisterError> {
+    let result = with(|w| w.registering(|| hp.unregister(handle, Calls::Run)));
+    if result.is_ok() {
+        with(|w| w.reshape(&EMPTY));
+    }
+    result
+}
+
+/// No CPU moved, and each one's own book agrees with its state.
+fn settled(hp: &Machine) {
+    for (number, at) in (0..).zip(RESTS) {
+        assert_eq!(hp.state(cpu(number)), Some(StateId::new(at)), "{number}");
+        assert_eq!(hp.target(cpu(number)), hp.state(cpu(number)), "{number}");
+        assert!(with(|w| w.is_truthful(number, at)), "{number}");
+    }
+}
+
+/// All CPUs can be driven both ways.
+fn cycle(hp: &Machine) {
+    assert!(hp.bring_up(Which::All).is_ok_and(|r| r.is_complete()));
+    assert!(hp.take_down(Which::All).is_ok_and(|r| r.is_complete()));
+}
+
+/// Bug 3: every CPU that is past the number runs it, where it belongs; later walks run it like a static
+/// one; and after its removal everything is as before.
+#[test]
+fn register_then_remove_is_the_identity() {
+    for (range, at, step) in kinds() {
+        let hp = scattered();
+        let before = snapshot(hp);
+        let handle = register(hp, range, at, step).unwrap();
+        assert_eq!(handle.state(), StateId::new(at), "the first free slot");
+        let ups = past(at).into_iter();
+        let ups: Vec<_> = ups.map(|n| call(n, at, Direction::Up, 0)).collect();
+        let log = calls();
+        if !step.is_parallel() {
+            assert_eq!(log, ups, "one after the other, ascending");
+        }
+        assert_eq!(sorted(log), ups);
+        settled(hp);
+        with(World::take_log);
+        assert_eq!(unregister(hp, handle), Ok(0));
+        let downs = past(at).into_iter();
+        let downs: Vec<_> = downs.map(|n| call(n, at, Direction::Down, 0)).collect();
+        let log = calls();
+        if !step.is_parallel() {
+            assert!(log.iter().rev().eq(&downs), "descending");
+        }
+        assert_eq!(sorted(log), downs);
+        with(World::take_log);
+        assert_eq!(snapshot(hp), before);
+        settled(hp);
+        cycle(hp);
+    }
+}
+
+/// Bug 3: dynamic behaves as static at its number, on the way up and down.
+#[test]
+fn a_registered_state_is_walked_like_a_static_one() {
+    for (range, at, step) in kinds() {
+        let hp = scattered();
+        let handle = register(hp, range, at, step).unwrap();
+        cycle(hp);
+        let walked = calls().into_iter().filter(|c| c.at == at);
+        // Registered on those past it; the way up calls the others, the way down all but the boot CPU.
+        let count = past(at).len() + (CPUS as usize - past(at).len()) + CPUS as usize - 1;
+        assert_eq!(walked.count(), count);
+        assert_eq!(hp.name(handle.state()), "dyn:one");
+        // From OFFLINE to just below it and to it.
+        with(World::take_log);
+        for target in [at - 1, at] {
+            assert_eq!(hp.drive(cpu(0), StateId::new(target)), Ok(()));
+            let met = calls().iter().any(|c| c.at == at);
+            assert_eq!(met, target == at);
+        }
+    }
+}
+
+/// The k-th CPU fails: exactly those that did it undo it, in reverse; the slot is free again.
+#[test]
+fn a_failure_undoes_exactly_what_was_done() {
+    for (range, at, step) in kinds() {
+        for failing in past(at) {
+            for undo_fails in [None].into_iter().chain(past(at).into_iter().map(Some)) {
+                let hp = scattered();
+                let before = snapshot(hp);
+                with(|w| {
+                    w.rule(Some(failing), at, Direction::Up, Act::Fail(-7));
+                    if undo_fails.is_some() {
+                        w.rule(undo_fails, at, Direction::Down, Act::Fail(9));
+                    }
+                });
+                let result = register(hp, range, at, step);
+                let Err(RegisterError::Failed {
+                    cpu: at_cpu,
+                    first,
+                    undo,
+                }) = result
+                else {
+                    panic!("{result:?}");
+                };
+                assert_eq!((at_cpu, first.at.get()), (cpu(failing), at));
+                assert_eq!((first.err.code(), first.name), (-7, "dyn:one"));
+                let done: Vec<u32> = past(at)
+                    .into_iter()
+                    .filter(|n| {
+                        if step.is_parallel() {
+                            *n != failing
+                        } else {
+                            *n < failing
+                        }
+                    })
+                    .collect();
+                let met = undo_fails.filter(|n| done.contains(n));
+                assert_eq!(
+                    undo.map(|(c, second)| (c.get(), second.err.code())),
+                    met.map(|n| (n, 9))
+                );
+                let log = calls();
+                let undone = log
+                    .iter()
+                    .filter(|c| c.dir == Direction::Down)
+                    .map(|c| c.cpu);
+                assert!(undone.eq(done.iter().rev().copied()), "{log:?}");
+                let ups = log
+                    .iter()
+                    .filter(|c| c.dir == Direction::Up && c.answer == 0);
+                assert_eq!(ups.count(), done.len());
+                with(World::forgive);
+                with(World::take_log);
+                assert_eq!(snapshot(hp), before);
+                if met.is_some() {
+                    continue;
+                }
+                settled(hp);
+                // The slot is free: the same number again.
+                let handle = register(hp, range, at, step).unwrap();
+                assert_eq!(handle.state().get(), at);
+                assert_eq!(unregister(hp, handle), Ok(0));
+                cycle(hp);
+            }
+        }
+    }
+}
+
+/// A removal that began succeeds: errors are counted, everybody is asked.
+#[test]
+fn a_removal_counts_errors_and_goes_on() {
+    for (range, at, step) in kinds() {
+        let hp = scattered();
+        let handle = register(hp, range, at, step).unwrap();
+        with(|w| w.rule(None, at, Direction::Down, Act::Fail(9)));
+        with(World::take_log);
+        let count = u32::try_from(past(at).len()).unwrap();
+        assert_eq!(unregister(hp, handle), Ok(count));
+        assert_eq!(calls().len(), past(at).len());
+        assert_eq!(unregister(hp, handle), Err(RegisterError::Stale(handle)));
+    }
+}
+
+/// Steps that ask to be called again, on every CPU in turn.
+#[test]
+fn a_step_that_waits_is_waited_for() {
+    for (range, at, step) in kinds() {
+        for waits in past(at) {
+            let hp = scattered();
+            with(|w| {
+                w.rule(Some(waits), at, Direction::Up, Act::Take(3 * TICK));
+                w.rule(Some(waits), at, Direction::Down, Act::Pend(2));
+            });
+            let handle = register(hp, range, at, step).unwrap();
+            settled(hp);
+            assert_eq!(unregister(hp, handle), Ok(0));
+            settled(hp);
+            cycle(hp);
+        }
+    }
+}
+
+/// Capacity is an exact count; the lowest free slot is taken; bug 25: a removal frees exactly its own.
+#[test]
+fn a_full_range_says_so_and_a_removal_frees_exactly_its_own() {
+    for (range, count) in [(PREPARE_DYN, 2), (PARALLEL_DYN, 1), (ONLINE_DYN, 3)] {
+        let hp = empty(2, 1);
+        let step = keep(Step::new("dyn:any").parallel());
+        let add = || hp.register(range, step, Calls::Skip);
+        let mut handles: Vec<_> = (0..count).map(|_| add().unwrap()).collect();
+        for (number, handle) in handles.iter().enumerate() {
+            let first = usize::from(range.first().get());
+            assert_eq!(usize::from(handle.state().get()), first + number);
+        }
+        assert_eq!(add(), Err(RegisterError::Full(count)));
+        assert!(add().unwrap_err().to_string().contains(&count.to_string()));
+        for freed in 0..handles.len() {
+            let old = handles[freed];
+            assert_eq!(hp.unregister(old, Calls::Skip), Ok(0));
+            assert_eq!(hp.name(old.state()), "");
+            for other in handles.iter().filter(|h| **h != old) {
+                assert_eq!(hp.name(other.state()), "dyn:any");
+            }
+            let stale = Err(RegisterError::Stale(old));
+            assert_eq!(hp.unregister(old, Calls::Skip), stale, "removed twice");
+            handles[freed] = add().unwrap();
+            assert_eq!(handles[freed].state(), old.state(), "the first free slot");
+            assert_ne!(handles[freed], old);
+            assert_eq!(
+                hp.unregister(old, Calls::Skip),
+                stale,
+                "an older generation"
+            );
+            assert_eq!(hp.name(old.state()), "dyn:any", "and it removed nothing");
+        }
+    }
+}
+
+#[test]
+fn wrong_registrations_are_refused_and_change_nothing() {
+    let hp = scattered();
+    let before = snapshot(hp);
+    let serial = keep(both("dyn:one", 5));
+    let result = hp.register(PARALLEL_DYN, serial, Calls::Run);
+    assert_eq!(result, Err(RegisterError::NotParallel("dyn:one")));
+    for name in ["", "a:up", "b:down"] {
+        let result = hp.register(ONLINE_DYN, keep(Step::new(name)), Calls::Run);
+        assert_eq!(result, Err(RegisterError::BadName(name)));
+    }
+    assert_eq!(snapshot(hp), before);
+    let guard = hp.try_write().unwrap();
+    let step = keep(both("dyn:one", 12));
+    let op = guard.register(ONLINE_DYN, step, Calls::Run).unwrap();
+    // One at a time, and nothing else that moves CPUs in bulk.
+    let busy = RegisterError::Refused;
+    let second = guard.register(ONLINE_DYN, step, Calls::Skip).map(|_| ());
+    assert!(matches!(second, Err(RegisterError::Refused(e)) if e.why() == Some(Why::Busy)));
+    assert_eq!(
+        guard.bring_up(Which::All).unwrap_err().why(),
+        Some(Why::Busy)
+    );
+    drop((op, guard));
+    let _ = busy;
+    assert_eq!(
+        hp.register(ONLINE_DYN, step, Calls::Skip)
+            .unwrap()
+            .state()
+            .get(),
+        12
+    );
+}
+
+/// From inside a step it would wait for itself.
+#[test]
+fn a_step_that_registers_is_refused() {
+    fn attempt(_: u32) {
+        let hp = with(World::hp);
+        let step = keep(Step::new("dyn:any"));
+        let result = hp.register(ONLINE_DYN, step, Calls::Run);
+        let Err(RegisterError::Refused(error)) = result else {
+            panic!("{result:?}");
+        };
+        assert_eq!(error.why(), Some(Why::WouldDeadlock));
+    }
+    let hp = empty(2, 1);
+    // In PREPARE on the control CPU, in ONLINE on the moved one.
+    for at in [1, 10] {
+        with(|w| {
+            w.rule(None, at, Direction::Up, Act::Hook(attempt));
+            w.rule(None, at, Direction::Down, Act::Hook(attempt));
+        });
+    }
+    cycle(hp);
+    assert_eq!(hp.name(StateId::new(12)), "");
+}
+
+/// A CPU that never answers: STUCK, the others are undone, the slot stays taken until it has answered.
+#[test]
+fn a_stuck_cpu_keeps_the_slot_until_it_has_answered() {
+    for parallel in [false, true] {
+        let (at, stuck) = (12, 6);
+        let step = both("dyn:one", at);
+        let step = keep(if parallel { step.parallel() } else { step });
+        let hp = scattered();
+        with(|w| {
+            w.rule(Some(stuck), at, Direction::Up, Act::Hang);
+            w.unanswered.set(Some(at));
+        });
+        let begun = with(World::time);
+        let result = register(hp, ONLINE_DYN, at, step);
+        let took = with(World::time) - begun;
+        assert!((STEP..STEP + 4 * TICK).contains(&took), "{took}");
+        let Err(RegisterError::Failed {
+            cpu: which,
+            first,
+            undo,
+        }) = result
+        else {
+            panic!("{result:?}");
+        };
+        assert_eq!(
+            (which, first.err, undo),
+            (cpu(stuck), StepError::STUCK, None)
+        );
+        // Nobody but the stuck one has it, and walks pass it over.
+        assert_eq!(hp.name(StateId::new(at)), "");
+        with(|w| {
+            w.reshape(&EMPTY);
+            w.take_log();
+        });
+        assert_eq!(hp.cpu_down(cpu(7)), Ok(()));
+        assert_eq!(hp.cpu_up(cpu(7)), Ok(()));
+        assert!(calls().iter().all(|c| c.at != at || c.cpu == stuck));
+        // It may still be inside: nothing is registered meanwhile.
+        let busy = hp.register(ONLINE_DYN, step, Calls::Run);
+        let Err(RegisterError::Refused(error)) = busy else {
+            panic!("{busy:?}");
+        };
+        assert_eq!((error.cpu(), error.why()), (cpu(stuck), Some(Why::Busy)));
+        with(|w| {
+            w.forgive();
+            w.rule(Some(stuck), at, Direction::Up, Act::Fail(-1));
+            World::poll_all_now();
+            w.forgive();
+            w.unanswered.set(None);
+        });
+        let handle = register(hp, ONLINE_DYN, at, step).unwrap();
+        assert_eq!(handle.state().get(), at, "the slot is free again");
+        assert_eq!(unregister(hp, handle), Ok(0));
+        cycle(hp);
+    }
+}
+
+/// A removal that a CPU does not answer: it is removed, the slot stays taken.
+#[test]
+fn a_stuck_removal_is_a_removal() {
+    let (at, stuck) = (12, 6);
+    let hp = scattered();
+    let handle = register(hp, ONLINE_DYN, at, keep(both("dyn:one", at))).unwrap();
+    with(|w| {
+        w.rule(Some(stuck), at, Direction::Down, Act::Hang);
+        w.unanswered.set(Some(at));
+    });
+    assert_eq!(unregister(hp, handle), Ok(1));
+    with(World::take_log);
+    assert_eq!(hp.cpu_down(cpu(7)), Ok(()), "it is called no more");
+    assert!(calls().iter().all(|c| c.at != at || c.cpu == stuck));
+    with(|w| {
+        w.forgive();
+        w.reshape(shape_with(at, "dyn:one"));
+        World::poll_all_now();
+        w.reshape(&EMPTY);
+        w.unanswered.set(None);
+    });
+    assert_eq!(
+        hp.unregister(handle, Calls::Run),
+        Err(RegisterError::Stale(handle))
+    );
+    assert_eq!(
+        register(hp, ONLINE_DYN, at, keep(both("dyn:one", at)))
+            .unwrap()
+            .state()
+            .get(),
+        at
+    );
+}
+
+/// A registration that is dropped before it ended leaves nothing that walks would call.
+#[test]
+fn a_dropped_registration_leaves_a_free_slot() {
+    let (at, step) = (12, keep(both("dyn:one", 12)));
+    for polls in 0..3 {
+        let hp = scattered();
+        with(|w| {
+            w.reshape(shape_with(at, "dyn:one"));
+            w.rule(None, at, Direction::Up, Act::Hang);
+        });
+        let guard = hp.try_write().unwrap();
+        let mut op = guard.register(ONLINE_DYN, step, Calls::Run).unwrap();
+        for _ in 0..polls {
+            let _: Poll<_> = with(|w| w.registering(|| op.poll(&guard)));
+            let (who, until) = op.awaited();
+            with(|w| w.registering(|| hp.platform().wait(Who::Control(who), until)));
+        }
+        drop((op, guard));
+        assert_eq!(hp.name(StateId::new(at)), "", "not registered");
+        with(|w| {
+            w.forgive();
+            w.rule(None, at, Direction::Up, Act::Fail(-1));
+            w.registering(World::poll_all_now);
+            w.forgive();
+            w.reshape(&EMPTY);
+        });
+        let handle = register(hp, ONLINE_DYN, at, step).unwrap();
+        assert_eq!(handle.state().get(), at);
+        assert_eq!(unregister(hp, handle), Ok(0));
+    }
+}
+
+/// A forgotten operation under the guard holds a CPU: refused, naming it.
+#[test]
+fn a_cpu_in_flight_is_named() {
+    let hp = scattered();
+    let guard = hp.try_write().unwrap();
+    let op = guard
+        .op(cpu(0), StateId::new(ONLINE), OpFlags::AUTO)
+        .unwrap();
+    let result = guard.register(ONLINE_DYN, keep(Step::new("dyn:any")), Calls::Run);
+    let Err(RegisterError::Refused(error)) = result else {
+        panic!("{result:?}");
+    };
+    assert_eq!((error.cpu(), error.why()), (cpu(0), Some(Why::Busy)));
+    drop(op);
+}
