@@ -343,13 +343,27 @@ impl<P: Platform, T: Trace> Cpuhp<'_, P, T> {
     }
 
     /// Calls one half of one state for a registration; the state does not move.
+    ///
+    /// A registration that was given up in the meantime has nobody who would call `down`: it is called
+    /// here, before the answer.
     fn ap_invoke(&self, cpu: CpuId, rec: &Record, request: Request, dir: Direction) -> Flow {
-        rec.walk_first.clear();
-        match self.invoke(cpu, rec, cpu, request.goal(), dir, request.invoked()) {
-            Stop::Pending => return Flow::Return(ApNext::Wait),
-            Stop::Failed(at, err) | Stop::Torn(at, err, _) => rec.walk_first.set(at, err),
-            Stop::Done => {}
+        let (at, what) = (request.goal(), request.invoked());
+        if rec.mode.get() == IDLE {
+            rec.mode.set(FORWARD);
+            rec.walk_first.clear();
         }
+        let undoing = rec.mode.get() == BACK;
+        let dir = if undoing { dir.opposite() } else { dir };
+        match self.invoke(cpu, rec, cpu, at, dir, what) {
+            Stop::Pending => return Flow::Return(ApNext::Wait),
+            Stop::Done if !undoing && dir == Direction::Up && self.is_given_up(at, what) => {
+                rec.mode.set(BACK);
+                return Flow::Again;
+            }
+            Stop::Done => {}
+            Stop::Failed(at, err) | Stop::Torn(at, err, _) => rec.walk_first.set(at, err),
+        }
+        rec.mode.set(IDLE);
         rec.edges.ap_answer(request, rec.state());
         self.platform().notify_ctl(cpu);
         Flow::Again

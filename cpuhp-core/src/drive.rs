@@ -61,7 +61,12 @@ impl<P: Platform, T: Trace> Cpuhp<'_, P, T> {
             Mailbox::Empty
         };
         if mailbox == Mailbox::Empty && !word.tag().is_moving() {
-            rec.settle_origin();
+            if rec.settle_origin() && self.is_torn(rec, bounds) {
+                // It became half up behind this operation's back.
+                rec.first
+                    .set(rec.torn().unwrap_or_default(), StepError::TORN);
+                return Next::Stop(Advance::Ended);
+            }
             if bounds.until == Until::Rest && !rec.is_half_prepared() {
                 return Next::Stop(Advance::Reached);
             }
@@ -104,6 +109,12 @@ impl<P: Platform, T: Trace> Cpuhp<'_, P, T> {
             Action::AwaitGone => self.await_or_stuck(rec, Awaited::Death),
             Action::Confirm => self.confirm_gone(cpu, rec, word),
         }
+    }
+
+    /// Whether a step is half up that this operation may not pass.
+    fn is_torn(&self, rec: &Record, bounds: Bounds) -> bool {
+        let passes = |at| rec.is_forced() && rec.goal(bounds) < at;
+        rec.torn().is_some_and(|at| !passes(at))
     }
 
     // ---- the control CPU's own steps

@@ -125,13 +125,20 @@ pub struct Instances<O: ?Sized + Sync + 'static = dyn MultiStep> {
     tail: AtomicRef<Instance<O>>,
     /// The one that is being added or removed: what an AP is asked to call.
     candidate: AtomicRef<Instance<O>>,
+    /// 1 while a CPU may be inside a candidate that was given up. Written under the write lock.
+    haunted: AtomicU32,
 }
 
 impl<O: ?Sized + Sync + 'static> Instances<O> {
     zero_const! {
         /// Makes an empty list.
         pub fn new() -> Self {
-            Self { head: AtomicRef::new(), tail: AtomicRef::new(), candidate: AtomicRef::new() }
+            Self {
+                head: AtomicRef::new(),
+                tail: AtomicRef::new(),
+                candidate: AtomicRef::new(),
+                haunted: AtomicU32::new(0),
+            }
         }
     }
 
@@ -198,8 +205,14 @@ impl<O: ?Sized + Sync + 'static> Instances<O> {
         self.candidate.get()
     }
 
+    /// Whether the candidate was given up while a CPU was inside it.
+    pub(crate) fn is_haunted(&self) -> bool {
+        self.haunted.load(Ordering::Acquire) != 0
+    }
+
     /// Forgets a candidate that no CPU can be inside any more. Under the write lock.
     pub(crate) fn forget_candidate(&self) {
+        self.haunted.store(0, Ordering::Relaxed);
         if let Some(one) = self.candidate() {
             self.set_candidate(None);
             if !self.holds(one) {
@@ -216,8 +229,9 @@ impl<O: ?Sized + Sync + 'static> Instances<O> {
 
     /// Ends any other registration. While a CPU may be inside it, the instance stays taken.
     pub(crate) fn finish_candidate(&self, left: Leftover) {
-        if left == Leftover::None {
-            self.forget_candidate();
+        match left {
+            Leftover::None => self.forget_candidate(),
+            Leftover::Inside => self.haunted.store(1, Ordering::Release),
         }
     }
 }

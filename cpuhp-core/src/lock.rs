@@ -22,6 +22,8 @@ pub struct LockWord {
     stamp: AtomicU32,
     /// Stamp of the running bulk operation; 0 = none. Written under the write guard.
     bulk: AtomicU32,
+    /// 1 while a registration runs: no CPU may begin to move. Written under the write guard.
+    registering: AtomicU32,
     /// 1 while the running bulk operation takes CPUs down. Written by the writer only.
     leaving: AtomicU32,
     /// 1 from a freeze to its thaw.
@@ -62,6 +64,7 @@ impl LockWord {
                 writer: AtomicU32::new(0),
                 stamp: AtomicU32::new(0),
                 bulk: AtomicU32::new(0),
+                registering: AtomicU32::new(0),
                 leaving: AtomicU32::new(0),
                 frozen: AtomicU32::new(0),
                 disabled: AtomicU32::new(0),
@@ -139,6 +142,17 @@ impl LockWord {
         self.bulk.store(0, Ordering::Relaxed);
     }
 
+    /// Notes that a registration begins, or has ended.
+    pub(crate) fn set_registering(&self, registering: Registering) {
+        self.registering
+            .store(registering as u32, Ordering::Relaxed);
+    }
+
+    /// Whether a registration runs.
+    pub(crate) fn is_registering(&self) -> bool {
+        self.registering.load(Ordering::Relaxed) != 0
+    }
+
     /// Notes whether the batch of the bulk operation is going down.
     pub(crate) fn set_leaving(&self, leaving: Leaving) {
         self.leaving.store(leaving as u32, Ordering::Relaxed);
@@ -179,6 +193,13 @@ impl Default for LockWord {
     fn default() -> Self {
         Self::new()
     }
+}
+
+/// Whether a registration runs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Registering {
+    No = 0,
+    Yes = 1,
 }
 
 /// Whether the machine is frozen.
@@ -375,6 +396,7 @@ impl ReadGuard<'_> {
 impl<P: Platform, T: Trace> Drop for WriteGuard<'_, '_, P, T> {
     fn drop(&mut self) {
         // An abandoned bulk operation ends with its guard; its CPUs stay claimed.
+        self.hp.storage.lock.set_registering(Registering::No);
         self.hp.storage.lock.free_bulk();
         self.hp.storage.lock.free();
     }

@@ -67,7 +67,8 @@ impl<'a, P: Platform, T: Trace> Cpuhp<'a, P, T> {
         if !self.frozen().is_empty() {
             let plan = Plan::up(Which::Only(self.frozen()), u32::MAX).suspend();
             let mut op = guard.begin_bulk(plan)?;
-            self.finish(&guard, &mut op)?;
+            // Whoever does not come back says so by `last_error`; the refusal is what is reported.
+            let _back = self.finish(&guard, &mut op)?;
             self.forget_frozen();
         }
         Err(error)

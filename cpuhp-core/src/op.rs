@@ -70,6 +70,9 @@ impl<P: Platform, T: Trace> WriteGuard<'_, '_, P, T> {
         if hp.storage.lock.is_disabled() {
             return Err(Why::Disabled);
         }
+        if hp.storage.lock.is_registering() {
+            return Err(Why::Busy);
+        }
         let forced = flags.contains(OpFlags::FORCE) && target < rec.state();
         if rec
             .torn()
@@ -125,7 +128,8 @@ impl<P: Platform, T: Trace> WriteGuard<'_, '_, P, T> {
             return Err(OpError::refused(cpu, Why::NothingToResume));
         }
         let owner = rec.owner.load(Ordering::Relaxed);
-        if owner != 0 && hp.storage.lock.is_bulk(owner) {
+        let of_batch = owner != 0 && hp.storage.lock.is_bulk(owner);
+        if of_batch || hp.storage.lock.is_registering() {
             return Err(OpError::refused(cpu, Why::Busy));
         }
         let stamp = hp.storage.lock.next_stamp();

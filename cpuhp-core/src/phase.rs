@@ -119,13 +119,16 @@ impl Record {
         self.phase.set(self.phase.get() & !(AWAITED | HALF));
     }
 
-    /// Takes the state of a CPU that has come to rest as the origin, if it was in flight before.
+    /// Takes the state of a CPU that has come to rest as the origin, if it was in flight before; says
+    /// whether it was.
     #[inline(never)]
-    pub(crate) fn settle_origin(&self) {
-        if self.phase.get() & UNSETTLED != 0 {
+    pub(crate) fn settle_origin(&self) -> bool {
+        let unsettled = self.phase.get() & UNSETTLED != 0;
+        if unsettled {
             self.phase.set(self.phase.get() & !UNSETTLED);
             self.origin.set_state(self.state());
         }
+        unsettled
     }
 
     /// Ends it: the target is where the CPU is.

@@ -14,7 +14,7 @@ use crate::cpu::CpuId;
 use crate::error::{OpError, StepFailure, Why};
 use crate::hotplug::Cpuhp;
 use crate::instance::{Instance, Instances, MultiStart, MultiStep};
-use crate::lock::WriteGuard;
+use crate::lock::{Registering, WriteGuard};
 use crate::platform::{Platform, Who};
 use crate::record::DynSlot;
 use crate::run::Mode;
@@ -311,11 +311,13 @@ impl<P: Platform, T: Trace> WriteGuard<'_, '_, P, T> {
         if !hp.storage.lock.claim_bulk(stamp) {
             return busy(hp.platform().this_cpu());
         }
+        hp.storage.lock.set_registering(Registering::Yes);
         let began = match hp.all_cpus().find(|cpu| hp.is_moving(*cpu)) {
             Some(cpu) => busy(cpu),
             None => begin(stamp),
         };
         if began.is_err() {
+            hp.storage.lock.set_registering(Registering::No);
             hp.storage.lock.free_bulk();
         }
         began

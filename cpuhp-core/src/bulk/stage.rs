@@ -241,7 +241,7 @@ impl BulkOp {
             }
             Advance::Ended => self.drop_out(hp, cpu, rec, advanced),
             Advance::Stuck => {
-                let occupies = self.is_occupied_by(hp, rec);
+                let occupies = self.policy != Policy::Force && self.is_occupied_by(hp, rec);
                 self.drop_out(hp, cpu, rec, advanced);
                 if occupies && self.until == Until::Rest {
                     self.stop = Stop::AfterGathering;

@@ -3,6 +3,7 @@
 use crate::cpu::CpuId;
 use crate::handshake::Tag;
 use crate::hotplug::Cpuhp;
+use crate::instance::Instances;
 use crate::platform::Platform;
 use crate::record::{DynSlot, Record};
 use crate::step::{Direction, Half, How, StateId};
@@ -63,5 +64,20 @@ impl<P: Platform, T: Trace> Cpuhp<'_, P, T> {
             let asked = tag == Tag::Up && !rec.edges.answered();
             tag.is_moving() || asked || rec.owner.load(Ordering::Relaxed) != 0
         })
+    }
+
+    /// Whether the registration of this state, or of its candidate instance, was given up while a CPU
+    /// was inside it.
+    pub(crate) fn is_given_up(&self, at: StateId, what: Invoke) -> bool {
+        match what {
+            Invoke::Step => self.slot(at).is_some_and(DynSlot::is_given_up),
+            Invoke::Candidate => match self.table().starting.get(at) {
+                Some(step) => step.instances().is_some_and(Instances::is_haunted),
+                None => {
+                    let list = self.step(at).and_then(Half::instances);
+                    list.is_some_and(Instances::is_haunted)
+                }
+            },
+        }
     }
 }

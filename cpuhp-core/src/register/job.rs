@@ -8,6 +8,7 @@ use crate::error::{OpError, StepError, StepFailure, Why};
 use crate::handshake::Request;
 use crate::hotplug::Cpuhp;
 use crate::instance::{Instance, Instances, MultiStart, MultiStep};
+use crate::lock::Registering;
 use crate::lock::{Leaving, WriteGuard};
 use crate::mask::Kind;
 use crate::platform::Platform;
@@ -344,6 +345,7 @@ impl RegisterOp {
                 list.finish_candidate(self.left);
             }
         }
+        hp.storage.lock.set_registering(Registering::No);
         hp.storage.lock.free_bulk();
         let step = |(cpu, at, err)| (cpu, StepFailure { at, name, err });
         match self.first.map(step) {
