@@ -309,7 +309,7 @@ fn mend(bench: &mut Bench, at: u16, turn: u32) {
     }
     drop(guard);
     let mask = cpuhp_core::MaskStore::<1>::new();
-    mask.get().insert(id);
+    mask.get_mut().insert(id);
     for report in [
         hp.bring_up(Which::All),
         hp.take_down(Which::Only(mask.get())),
