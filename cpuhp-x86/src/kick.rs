@@ -122,7 +122,8 @@ impl Engine {
         }
         record.engine.store(INIT, Ordering::Release);
         let due = now.saturating_add(ns(self.timings.init_us));
-        self.next_due.fetch_min(due, Ordering::Relaxed);
+        // Release: pairs with the swap in `service`.
+        self.next_due.fetch_min(due, Ordering::Release);
         Ok(())
     }
 
@@ -156,8 +157,10 @@ impl Engine {
         if now() < self.next_due() {
             return;
         }
-        // From here on a kick lowers the hint again; it is not lost when the result is merged.
-        self.next_due.store(u64::MAX, Ordering::Relaxed);
+        // From here on a kick lowers the hint again; it is not lost when the result is merged. Acquire, and
+        // a swap: whoever lowered it before has its word seen by the scan. A plain store could still sit in
+        // this CPU's store buffer when the scan reads the words.
+        self.next_due.swap(u64::MAX, Ordering::Acquire);
         let start = self.cursor.load(Ordering::Relaxed) as usize;
         let (before, from) = self.records.split_at_checked(start).unwrap_or((&[], &[]));
         let mut sends = 0;

@@ -3,7 +3,7 @@
 //! An AP polls a few times, then sleeps so that only the wake interrupt wakes it. The control CPU
 //! runs the kick engine whenever it waits, and sleeps only if the kernel gave it a way to.
 
-use core::sync::atomic::Ordering;
+use core::sync::atomic::{Ordering, fence};
 
 use cpuhp_core::{Confirm, CpuId, HwId, KickError, KickErrorKind, KickOutcome, Platform, Who};
 
@@ -59,8 +59,12 @@ impl X86 {
 
     fn wait_control(&self, deadline: u64) {
         let this = (self.this_cpu)();
-        self.control.store(this.get(), Ordering::Relaxed);
         self.service();
+        if self.control.swap(this.get(), Ordering::SeqCst) != this.get() {
+            // Whoever published to the last control CPU did not wake this one: look again first.
+            fence(Ordering::SeqCst);
+            return;
+        }
         let (Some(idle), Some(record)) = (self.idle, self.record(this)) else {
             return core::hint::spin_loop();
         };
@@ -85,15 +89,17 @@ impl X86 {
     }
 
     /// Makes the next or running sleep of `cpu` end.
-    fn poke(&self, cpu: CpuId) {
+    fn poke(&self, cpu: CpuId, poke: fn(&BootRecord) -> Poke) {
         let Some(record) = self.record(cpu) else {
             return;
         };
-        if record.poke() == Poke::Interrupt {
+        if poke(record) == Poke::Interrupt {
             let vector = self.wake_vector;
             let id = record.hw_id.load(Ordering::Relaxed);
-            // Busy past the bound cannot be reported here; a wait is a hint, and has a deadline.
-            let _ = self.apic.send(id, Ipi::Fixed { vector });
+            // Busy past the bound cannot be reported here; the next poke tries again.
+            if self.apic.send(id, Ipi::Fixed { vector }).is_err() {
+                record.unpoke();
+            }
         }
     }
 }
@@ -188,19 +194,23 @@ impl Platform for X86 {
     }
 
     fn notify_ap(&self, cpu: CpuId) {
-        self.poke(cpu);
+        self.poke(cpu, BootRecord::poke);
     }
 
     fn notify_ctl(&self, _cpu: CpuId) {
         // A control CPU that cannot sleep needs no interrupt, nor the store that asks for it.
         if self.idle.is_some() {
-            self.poke(CpuId::new(self.control.load(Ordering::Relaxed)));
+            // SeqCst: either this finds the CPU that waits now, or that CPU, which looks again after it
+            // said so, finds what was published before.
+            fence(Ordering::SeqCst);
+            let control = CpuId::new(self.control.load(Ordering::Relaxed));
+            self.poke(control, BootRecord::poke_waiter);
         }
     }
 
     fn unpark(&self, cpu: CpuId) {
         if self.park.is_none() {
-            return self.poke(cpu);
+            return self.poke(cpu, BootRecord::poke);
         }
         self.engine.wake(cpu);
         self.service();

@@ -179,14 +179,33 @@ impl BootRecord {
         HwId(u64::from(self.hw_id.load(Ordering::Relaxed)))
     }
 
-    /// Makes the CPU's next or running sleep end. Context: any CPU, after what it shall see.
+    /// Makes the CPU's next or running sleep end, wherever it sleeps. Context: any CPU, after what it shall
+    /// see.
+    ///
+    /// A CPU that is not in one of our sleeps may be in one of its kernel's own, which only an interrupt
+    /// ends. It is spared only where one is on its way to this very sleep.
     ///
     /// Release: a sleeper that sees the poke also sees what was published before it.
     pub(crate) fn poke(&self) -> Poke {
+        let before = self.wake.fetch_or(POKED, Ordering::Release);
+        if before == ASLEEP | POKED {
+            Poke::Seen
+        } else {
+            Poke::Interrupt
+        }
+    }
+
+    /// As [`Self::poke`], for a CPU that sleeps in our waits only: awake, it looks before it sleeps.
+    pub(crate) fn poke_waiter(&self) -> Poke {
         match self.wake.fetch_or(POKED, Ordering::Release) {
             ASLEEP => Poke::Interrupt,
             _ => Poke::Seen,
         }
+    }
+
+    /// Takes a poke back whose interrupt could not be sent, so that the next one tries again.
+    pub(crate) fn unpoke(&self) {
+        self.wake.fetch_and(!POKED, Ordering::Relaxed);
     }
 
     /// Announces the CPU's sleep. False if it was poked since its last one: then it must not sleep.
@@ -237,9 +256,25 @@ mod tests {
     #[test]
     fn poke_before_sleep_prevents_it_and_is_consumed() {
         let record = BootRecord::ZERO;
-        assert_eq!(record.poke(), Poke::Seen);
+        assert_eq!(record.poke_waiter(), Poke::Seen);
         assert!(!record.begin_sleep());
         assert!(record.begin_sleep());
+    }
+
+    #[test]
+    fn a_cpu_outside_our_sleeps_is_interrupted_every_time() {
+        let record = BootRecord::ZERO;
+        assert_eq!(record.poke(), Poke::Interrupt);
+        assert_eq!(record.poke(), Poke::Interrupt);
+    }
+
+    #[test]
+    fn a_poke_that_was_not_sent_is_tried_again() {
+        let record = BootRecord::ZERO;
+        assert!(record.begin_sleep());
+        assert_eq!(record.poke(), Poke::Interrupt);
+        record.unpoke();
+        assert_eq!(record.poke(), Poke::Interrupt);
     }
 
     #[test]
@@ -249,7 +284,7 @@ mod tests {
         assert_eq!(record.poke(), Poke::Interrupt);
         assert_eq!(record.poke(), Poke::Seen);
         record.end_sleep();
-        assert_eq!(record.poke(), Poke::Seen);
+        assert_eq!(record.poke_waiter(), Poke::Seen);
     }
 
     #[test]
@@ -257,7 +292,7 @@ mod tests {
         let record = BootRecord::ZERO;
         assert_eq!([record.count_poll(), record.count_poll()], [1, 2]);
         assert!(!record.take_poke());
-        assert_eq!(record.poke(), Poke::Seen);
+        assert_eq!(record.poke_waiter(), Poke::Seen);
         assert!(record.take_poke());
         assert!(!record.take_poke(), "it is used up");
         assert_eq!(record.count_poll(), 1);
