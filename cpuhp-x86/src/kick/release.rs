@@ -91,6 +91,8 @@ impl Engine {
         match record.engine.load(Ordering::Acquire) & TAG {
             // It has never run anything of ours, or was confirmed lost.
             IDLE => Confirm::Off,
+            // It stands in its slot, perhaps, and leaves it any moment.
+            WAKING => Confirm::Running,
             RESET => {
                 let settled = record.sent_at.load(Ordering::Relaxed) + SETTLE_NS;
                 if now < settled {

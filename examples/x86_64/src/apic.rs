@@ -81,20 +81,28 @@ pub(crate) fn calibrate(tsc_hz: u64) {
     TIMER_HZ.store(u64::try_from(hz).unwrap_or(u64::MAX), Ordering::Relaxed);
 }
 
+/// Sends a wake interrupt to the CPU with this id, which means nothing to it.
+pub(crate) fn wake(id: u32) {
+    send(id, u32::from(WAKE) | ASSERT);
+}
+
 /// Sends a wake interrupt and an NMI that mean nothing to the CPU with this id.
 pub(crate) fn disturb(id: u32) {
+    wake(id);
+    send(id, NMI);
+}
+
+fn send(id: u32, what: u32) {
+    // An interrupt handler that sends between the two writes would change the destination.
     let were_on = interrupts_are_on();
     interrupts_off();
-    for what in [u32::from(WAKE) | ASSERT, NMI] {
-        send(id, what);
-    }
+    write_command(id, what);
     if were_on {
         interrupts_on();
     }
 }
 
-/// Context: interrupts off.
-fn send(id: u32, what: u32) {
+fn write_command(id: u32, what: u32) {
     if is_x2apic() {
         write_msr(ICR_LOW, u64::from(id) << 32 | u64::from(what));
         return;

@@ -69,6 +69,7 @@ const KEYS: &[&str] = &[
     "x2apic",
     "rest",
     "poison",
+    "noise",
 ];
 
 /// Starts everything and runs the scenario of the command line.
@@ -90,6 +91,9 @@ pub(crate) fn run(start_info: usize) -> Result<Ending, Cause> {
         // `boot` measures, and this would take most of its time.
         None if is_boot => {}
         _ => poison::turn_on(),
+    }
+    if params.get("noise") == Some("1") {
+        machine::turn_noise_on();
     }
     let kernel = machine::install(Kernel::new(backend, cpus));
     let scene = Scene::install(SCENE.get(cpus), params, kernel);

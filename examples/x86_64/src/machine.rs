@@ -36,6 +36,9 @@ static RAW: MaskStore<{ words(MAX_CPUS) }> = MaskStore::new();
 static JOB: Mutex<Option<fn(&Kernel)>> = Mutex::new(None);
 static JOB_FOR: AtomicU32 = AtomicU32::new(0);
 
+/// 1: all other CPUs are sent a wake interrupt that means nothing, whenever the control CPU sleeps.
+static IS_NOISY: AtomicU32 = AtomicU32::new(0);
+
 static KERNEL: Once<Kernel> = Once::new();
 
 /// The kernel.
@@ -64,11 +67,19 @@ pub(crate) fn mark_absent(cpu: CpuId) {
 /// Puts the control CPU to sleep until an interrupt or the time. Context: interrupts off.
 pub(crate) fn idle(until: u64) {
     if let Some(kernel) = KERNEL.get() {
+        if IS_NOISY.load(Ordering::Relaxed) != 0 {
+            kernel.wake_all_for_nothing();
+        }
         let ns = until.saturating_sub(kernel.now());
         if ns > 0 {
             apic::sleep_ns(ns);
         }
     }
+}
+
+/// Begins to send wake interrupts that mean nothing, in every phase of every CPU.
+pub(crate) fn turn_noise_on() {
+    IS_NOISY.store(1, Ordering::Relaxed);
 }
 
 /// Prints the machine line of a panic, whatever state the kernel is in.
@@ -127,6 +138,13 @@ impl Kernel {
                     platform.wait(Who::Ap(cpu), u64::MAX);
                 }
             }
+        }
+    }
+
+    fn wake_all_for_nothing(&self) {
+        let cpus = (0..self.backend.cpus()).take(self.cpus).map(CpuId::new);
+        for cpu in cpus.filter(|cpu| *cpu != self.this_cpu()) {
+            apic::wake(self.hw_id(cpu));
         }
     }
 

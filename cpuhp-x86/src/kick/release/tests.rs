@@ -277,6 +277,7 @@ fn a_parked_cpu_that_is_wanted_on_its_way_to_rest_is_released_once_it_stands() {
     assert_eq!(machine.engine.next_due(), 0, "it is looked for at once");
     let number = machine.rest(1, Resting::Ipi);
     machine.line().busy = true;
+    assert_eq!(machine.confirm(1), Confirm::Running, "it is about to leave");
     machine.later(10);
     assert_eq!(machine.sent(), []);
     machine.line().busy = false;
@@ -361,5 +362,11 @@ fn cancel_refuses_whoever_has_come_or_was_never_kicked() {
     machine.line().busy = false;
     assert_eq!(machine.confirm(2), Confirm::Running, "nothing was sent");
     machine.cancel(2).unwrap();
+    machine.sent();
     assert_eq!(machine.cancel(2), Ok(()), "it is under way");
+    assert_eq!(
+        machine.sent(),
+        [],
+        "a second INIT would begin the wait anew"
+    );
 }
