@@ -132,7 +132,8 @@ impl Engine {
         record.engine.store(RELEASED, Ordering::Release);
         self.repeat_release(record, sender, now);
         let due = now.saturating_add(super::ns(self.timings.resend_us));
-        self.next_due.fetch_min(due, Ordering::Relaxed);
+        // Release: pairs with the swap in `service`.
+        self.next_due.fetch_min(due, Ordering::Release);
         Ok(())
     }
 
@@ -144,7 +145,7 @@ impl Engine {
             let _ = record
                 .engine
                 .compare_exchange(from.0, from.1, order.0, order.1);
-            self.next_due.store(0, Ordering::Relaxed);
+            self.next_due.store(0, Ordering::Release);
         }
     }
 

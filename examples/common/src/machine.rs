@@ -53,7 +53,8 @@ pub trait Host: Sync {
 
     /// Gives `cpu` what it needs to enter: stack, per-CPU area, start record.
     ///
-    /// Context: control CPU, PREPARE. Also called for the boot CPU, when it is adopted.
+    /// Context: control CPU, PREPARE. Also called for the boot CPU, by itself when it is adopted, and by
+    /// another CPU when it comes back.
     ///
     /// # Errors
     /// The kernel's own, if there is no memory.

@@ -62,6 +62,10 @@ impl fmt::Display for Cause {
 }
 
 /// The keys of the command line that only this machine has.
+///
+/// `rest=ipi` or `hlt`: how CPUs rest that are off (`hlt` in `boot`, so that each of its rounds starts
+/// them by INIT; else `ipi`). `poison=1`: what they leave is poisoned (1, but 0 in `boot`). `noise=1`:
+/// wake interrupts that mean nothing, all the time (0).
 const KEYS: &[&str] = &[
     "init_delay_us",
     "spin_polls",
