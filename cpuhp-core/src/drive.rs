@@ -166,7 +166,10 @@ impl<P: Platform, T: Trace> Cpuhp<'_, P, T> {
         let (idle, limit) = (self.table().ap_idle(), self.par_limit().min(goal));
         let auto = rec.release_mode() == Release::Auto && limit >= idle;
         if auto && limit > idle {
-            rec.edges.post(Request::up(limit));
+            let request = Request::up(limit);
+            let resumes = rec.suspend() == Suspend::Yes;
+            rec.edges
+                .post(if resumes { request.suspend() } else { request });
             rec.set_posted();
         }
         rec.set_state(self.table().kick());
