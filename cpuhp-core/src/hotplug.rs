@@ -102,6 +102,7 @@ impl<'a, P: Platform, T: Trace> Cpuhp<'a, P, T> {
     }
 
     /// Returns the name of a state, dynamic ones included; empty if it has none.
+    #[inline(never)]
     pub fn name(&self, at: StateId) -> &'static str {
         self.slot(at)
             .and_then(DynSlot::get)

@@ -287,6 +287,7 @@ impl<'a, P: Platform, T: Trace> Cpuhp<'a, P, T> {
     ///
     /// # Errors
     /// As [`Self::try_write`], but for readers.
+    #[inline(never)]
     pub fn begin_write(&self) -> Result<Writing<'_, 'a, P, T>, OpError> {
         let caller = self.platform().this_cpu();
         let refused = |why| OpError::refused(caller, why);
@@ -296,6 +297,7 @@ impl<'a, P: Platform, T: Trace> Cpuhp<'a, P, T> {
     }
 
     /// Takes the write lock, waiting for readers to leave, at most [`Platform::step_timeout`].
+    #[inline(never)]
     pub(crate) fn write(&self) -> Result<WriteGuard<'_, 'a, P, T>, OpError> {
         let mut writing = self.begin_write()?;
         let caller = self.platform().this_cpu();

@@ -22,7 +22,7 @@ use image::Image;
 const RECORD: u64 = 128;
 
 /// Bytes of code and constants, everything but the texts.
-const TEXT_BOUND: u64 = 18 << 10;
+const TEXT_BOUND: u64 = 30 << 10;
 
 /// CPUs whose storage the probe holds.
 const CPUS: u64 = 64;
