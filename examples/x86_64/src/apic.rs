@@ -42,25 +42,54 @@ const NS_PER_S: u64 = 1_000_000_000;
 ///
 /// Context: boot CPU, APIC enabled, before the backend is made.
 pub(crate) fn enable_x2apic() {
+    if has_x2apic() {
+        write_base(read_base() | ENABLED | X2APIC);
+    }
+}
+
+/// Brings the calling CPU's APIC into the mode that the system does not use, if the processor has two.
+///
+/// Context: the CPU is about to rest, interrupts off. The backend brings it back.
+pub(crate) fn flip_mode() {
+    if !has_x2apic() {
+        return;
+    }
+    let base = read_base();
+    if base & X2APIC == 0 {
+        write_base(base | X2APIC);
+    } else {
+        // The way down leads through "disabled".
+        write_base(base & !(ENABLED | X2APIC));
+        write_base(base & !X2APIC);
+    }
+}
+
+fn has_x2apic() -> bool {
     let features: u32;
     // SAFETY: CPUID exists on every 64-bit CPU; RBX is the compiler's and is put back.
     unsafe {
         asm!("mov {0}, rbx", "cpuid", "mov rbx, {0}", out(reg) _, inout("eax") 1 => _,
             out("ecx") features, out("edx") _, options(nostack, preserves_flags));
     }
-    if features & HAS_X2APIC == 0 {
-        return;
-    }
-    let (mut low, high): (u32, u32);
+    features & HAS_X2APIC != 0
+}
+
+/// Returns the low half of APIC_BASE.
+fn read_base() -> u32 {
+    let low: u32;
     // SAFETY: the register exists on every 64-bit CPU.
     unsafe {
-        asm!("rdmsr", in("ecx") APIC_BASE, out("eax") low, out("edx") high,
+        asm!("rdmsr", in("ecx") APIC_BASE, out("eax") low, out("edx") _,
             options(nostack, preserves_flags));
     }
-    low |= ENABLED | X2APIC;
-    // SAFETY: from xAPIC to x2APIC is a legal step, and CPUID says that the mode exists.
+    low
+}
+
+fn write_base(low: u32) {
+    // SAFETY: the register exists on every 64-bit CPU; the callers make legal steps between modes that
+    // the processor has. The APIC lies below 4 GiB.
     unsafe {
-        asm!("wrmsr", in("ecx") APIC_BASE, in("eax") low, in("edx") high,
+        asm!("wrmsr", in("ecx") APIC_BASE, in("eax") low, in("edx") 0,
             options(nostack, preserves_flags));
     }
 }
@@ -157,13 +186,7 @@ pub(crate) fn interrupts_are_on() -> bool {
 }
 
 fn is_x2apic() -> bool {
-    let low: u32;
-    // SAFETY: the register exists on every 64-bit CPU.
-    unsafe {
-        asm!("rdmsr", in("ecx") APIC_BASE, out("eax") low, out("edx") _,
-            options(nostack, preserves_flags));
-    }
-    low & X2APIC != 0
+    read_base() & X2APIC != 0
 }
 
 fn place(reg: u32) -> *mut u32 {

@@ -65,7 +65,8 @@ impl fmt::Display for Cause {
 ///
 /// `rest=ipi` or `hlt`: how CPUs rest that are off (`hlt` in `boot`, so that each of its rounds starts
 /// them by INIT; else `ipi`). `poison=1`: what they leave is poisoned (1, but 0 in `boot`). `noise=1`:
-/// wake interrupts that mean nothing, all the time (0).
+/// wake interrupts that mean nothing, all the time (0). `flip=1`: an AP changes its APIC's mode before it
+/// rests, where the processor has two (0).
 const KEYS: &[&str] = &[
     "init_delay_us",
     "spin_polls",
@@ -74,6 +75,7 @@ const KEYS: &[&str] = &[
     "rest",
     "poison",
     "noise",
+    "flip",
 ];
 
 /// Starts everything and runs the scenario of the command line.
@@ -98,6 +100,9 @@ pub(crate) fn run(start_info: usize) -> Result<Ending, Cause> {
     }
     if params.get("noise") == Some("1") {
         machine::turn_noise_on();
+    }
+    if params.get("flip") == Some("1") {
+        machine::turn_flips_on();
     }
     let kernel = machine::install(Kernel::new(backend, cpus));
     let scene = Scene::install(SCENE.get(cpus), params, kernel);
@@ -187,10 +192,12 @@ fn make_present(backend: &X86, absent: u32) -> Result<usize, Cause> {
 fn ap_entry(cpu: CpuId) -> ! {
     let kernel = machine::get();
     let backend = kernel.backend();
-    match common::ap_main(kernel, cpu) {
-        common::Rest::Core(exit) => backend.rest(exit.into()),
-        common::Rest::Raw => backend.rest(cpuhp_x86::Rest::Off),
-    }
+    let rest = match common::ap_main(kernel, cpu) {
+        common::Rest::Core(exit) => exit.into(),
+        common::Rest::Raw => cpuhp_x86::Rest::Off,
+    };
+    kernel.before_rest();
+    backend.rest(rest)
 }
 
 /// The wake interrupt, on any CPU.

@@ -38,6 +38,8 @@ static JOB_FOR: AtomicU32 = AtomicU32::new(0);
 
 /// 1: all other CPUs are sent a wake interrupt that means nothing, whenever the control CPU sleeps.
 static IS_NOISY: AtomicU32 = AtomicU32::new(0);
+/// 1: each AP changes its APIC's mode before it rests.
+static FLIPS: AtomicU32 = AtomicU32::new(0);
 
 static KERNEL: Once<Kernel> = Once::new();
 
@@ -80,6 +82,11 @@ pub(crate) fn idle(until: u64) {
 /// Begins to send wake interrupts that mean nothing, in every phase of every CPU.
 pub(crate) fn turn_noise_on() {
     IS_NOISY.store(1, Ordering::Relaxed);
+}
+
+/// Begins to change the APIC's mode of each AP that goes to rest.
+pub(crate) fn turn_flips_on() {
+    FLIPS.store(1, Ordering::Relaxed);
 }
 
 /// Prints the machine line of a panic, whatever state the kernel is in.
@@ -138,6 +145,13 @@ impl Kernel {
                     platform.wait(Who::Ap(cpu), u64::MAX);
                 }
             }
+        }
+    }
+
+    /// What an AP does last. Context: the AP, interrupts off.
+    pub(crate) fn before_rest(&self) {
+        if FLIPS.load(Ordering::Relaxed) != 0 {
+            apic::flip_mode();
         }
     }
 
