@@ -11,7 +11,7 @@ use comfy_table::Table;
 use crate::cargo;
 use crate::cli::LoomArgs;
 use crate::exit::{Exit, usage};
-use crate::models::{self, Depth, Messages, Model, Run, Verdict};
+use crate::models::{self, Depth, Messages, Model, Rebuilds, Run, Verdict};
 use crate::process;
 use crate::progress::Progress;
 use crate::show;
@@ -26,7 +26,7 @@ const LONG_LIMIT: Duration = Duration::from_secs(4 * 3600);
 /// The models do not build, or the one asked for does not exist.
 pub(crate) fn run(args: &LoomArgs) -> Result<Exit> {
     let target_dir = cargo::metadata()?.target_directory.join("loom");
-    let all = models::build(&cargo::root(), &target_dir, Messages::Shown)?;
+    let all = models::build(&cargo::root(), &target_dir, Messages::Shown, Rebuilds::Few)?;
     let (depth, limit) = if args.long {
         (Depth::Long, LONG_LIMIT)
     } else {

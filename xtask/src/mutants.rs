@@ -10,7 +10,7 @@ use anyhow::Result;
 
 use crate::cargo;
 use crate::exit::{Exit, usage};
-use crate::models::{self, Depth, Messages, Model, Verdict};
+use crate::models::{self, Depth, Messages, Model, Rebuilds, Verdict};
 use crate::patch::{self, Mutant, Patched};
 use crate::progress::Progress;
 use crate::show;
@@ -95,7 +95,7 @@ impl Lab {
         let (tree, build) = (folder.join("tree"), folder.join("build"));
         patch::sync(root, &tree)?;
         println!("unmutated models:");
-        let models = models::build(&tree, &build, Messages::Shown)?;
+        let models = models::build(&tree, &build, Messages::Shown, Rebuilds::Many)?;
         let mut baseline = BTreeMap::new();
         for name in mutants.iter().flat_map(|mutant| &mutant.killed_by) {
             if !baseline.contains_key(name) {
@@ -124,7 +124,8 @@ impl Lab {
             Ok(patched) => patched,
             Err(error) => return Outcome::Error(format!("patch does not apply: {error:#}")),
         };
-        let outcome = match models::build(&self.tree, &self.build, Messages::Hidden) {
+        let outcome = match models::build(&self.tree, &self.build, Messages::Hidden, Rebuilds::Many)
+        {
             Ok(models) => self.hunt(mutant, &models),
             Err(error) => Outcome::Error(format!("build failed: {error:#}")),
         };
