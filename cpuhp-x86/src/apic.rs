@@ -56,8 +56,8 @@ impl core::error::Error for IpiError {}
 /// a per-CPU base, and from interrupt handlers. No method may take a lock or block.
 pub trait LocalApic: Sync {
     /// Makes the calling CPU's APIC usable: the system's mode, software-enabled, all local vector
-    /// table entries masked, task priority 0. Called first on every entry of an AP; it may find any
-    /// mode, since x2APIC survives INIT.
+    /// table entries masked, task priority 0. Called first on every entry of an AP, and last before it
+    /// rests in the park region; it may find any mode, since x2APIC survives INIT.
     fn enter_cpu(&self);
 
     /// Sends `ipi` to the one CPU with APIC id `to`.
