@@ -67,7 +67,8 @@ impl<P: Platform, T: Trace> Cpuhp<'_, P, T> {
                     .set(rec.torn().unwrap_or_default(), StepError::TORN);
                 return Next::Stop(Advance::Ended);
             }
-            if bounds.until == Until::Rest && !rec.is_half_prepared() {
+            let gathers = bounds.until == Until::Rest && rec.phase() == Phase::Forward;
+            if gathers && !rec.is_half_prepared() {
                 return Next::Stop(Advance::Reached);
             }
         }

@@ -70,8 +70,6 @@ impl BulkOp {
         }
         if self.has_to_turn_back(hp) {
             self.stop = Stop::TurningBack;
-            // Back to the origin, not merely to rest.
-            self.until = Until::Goal;
             (self.pass, self.cursor) = (Pass::Settle, 0);
             hp.storage
                 .each(Kind::Batch)

@@ -34,12 +34,29 @@ impl<'w> Control<'w> {
         self.drive(AP, target, flags)
     }
 
+    /// Drives the AP to `target`, once `write` has been done under the lock: so that the fence of the
+    /// lock, which lies before it, cannot carry what it writes.
+    pub(crate) fn write_and_go(&self, target: StateId, write: impl FnOnce()) -> Ended {
+        self.drive_after(AP, target, OpFlags::empty(), write)
+    }
+
     /// Drives `cpu` to `target`.
     pub(crate) fn drive(&self, cpu: CpuId, target: StateId, flags: OpFlags) -> Ended {
+        self.drive_after(cpu, target, flags, || {})
+    }
+
+    fn drive_after(
+        &self,
+        cpu: CpuId,
+        target: StateId,
+        flags: OpFlags,
+        write: impl FnOnce(),
+    ) -> Ended {
         if self.world.cut.get() {
             return None;
         }
         let guard = self.hp.try_write().expect("nobody else takes the lock");
+        write();
         let mut op = guard.op(cpu, target, flags).expect("a legal operation");
         self.world.note(Event::Begin(cpu, target));
         self.world.on(BOOT).waits.set(0);

@@ -49,8 +49,7 @@ fn l13_go() {
     Model::of("l13_go").check(SPINNING, |world| {
         let control = Control::new(world, &hp::TABLE);
         if control.to(hp::KICK, OpFlags::empty()) == Some(Ok(())) {
-            world.on(AP).config.set(1);
-            control.to(hp::AP_IDLE, OpFlags::empty());
+            control.write_and_go(hp::AP_IDLE, || world.on(AP).config.set(1));
         }
         control.finish();
     });
@@ -62,8 +61,8 @@ fn l13_request() {
     Model::of("l13_request").check(SPINNING, |world| {
         let control = Control::new(world, &hp::TABLE);
         if control.to(hp::AP_IDLE, OpFlags::empty()) == Some(Ok(())) {
-            world.on(AP).task.set(1);
-            if control.to(hp::ONLINE, OpFlags::empty()) == Some(Ok(())) {
+            let gone = control.write_and_go(hp::ONLINE, || world.on(AP).task.set(1));
+            if gone == Some(Ok(())) {
                 assert_eq!(
                     world.on(AP).work.get(),
                     2,
