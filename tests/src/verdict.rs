@@ -101,14 +101,8 @@ impl Bench {
     /// As [`Self::clean`], for the table with instances.
     pub fn clean_points(&mut self, target: u16) {
         let job = points::Job {
-            origin: self.state(),
-            target,
-            up_fails: None,
-            down_fails: None,
-            pends: None,
-            armed: None,
-            forced: false,
             ap: self.ap(),
+            ..points::Job::plain(self.shape, self.state(), target)
         };
         let who = (self.cpu, self.control);
         let expected = points::expect(self.shape, &job, Kind::Single, who).expect;

@@ -12,34 +12,10 @@ use cpuhp_tests::fake::{Machine, TICK};
 use cpuhp_tests::full::{
     FULL, IDLE, KICK, MULTI_START, ONLINE, empty, instance, populated, start_instance,
 };
-use cpuhp_tests::model::Ap;
-use cpuhp_tests::points::{Job, expect};
 use cpuhp_tests::refusal::snapshot;
+use cpuhp_tests::scatter::{cpu, past, scattered};
 use cpuhp_tests::verdict::{Bench, Way};
 use cpuhp_tests::world::{Act, Call, World, with};
-
-const CPUS: u32 = 8;
-const BOOT: u32 = 3;
-const RESTS: [u16; CPUS as usize] = [0, 4, KICK, ONLINE, IDLE, 11, ONLINE, 16];
-
-fn cpu(number: u32) -> CpuId {
-    CpuId::new(number)
-}
-
-fn scattered() -> &'static Machine {
-    let hp = empty(CPUS as usize, BOOT);
-    for (number, at) in (0..).zip(RESTS) {
-        assert_eq!(hp.drive(cpu(number), StateId::new(at)), Ok(()));
-    }
-    with(World::poll_all);
-    with(World::take_log);
-    hp
-}
-
-fn past(at: u16) -> Vec<u32> {
-    let all = (0..).zip(RESTS).filter(|(_, rest)| *rest >= at);
-    all.map(|(number, _)| number).collect()
-}
 
 fn add(hp: &Machine, at: u16, one: &'static Instance) -> Result<(), RegisterError> {
     with(|w| w.registering(|| hp.add_instance(StateId::new(at), one, Calls::Run)))
@@ -217,19 +193,6 @@ fn instances_of_starting_see_interrupts_off_on_every_path() {
     }
 }
 
-const fn job(origin: u16, target: u16) -> Job {
-    Job {
-        origin,
-        target,
-        up_fails: None,
-        down_fails: None,
-        pends: None,
-        armed: None,
-        forced: false,
-        ap: Ap::Off,
-    }
-}
-
 /// An operation that stopped in the middle of the instances of PREPARE is turned round by the next one:
 /// those that are done are undone, no other step takes them for its own.
 #[test]
@@ -320,11 +283,4 @@ fn a_step_torn_behind_the_back_of_an_operation_ends_it() {
     assert_eq!(why, Some(Why::Torn));
     with(World::forgive);
     assert_eq!(bench.go(0, Way::Op(OpFlags::FORCE)), Ok(()));
-    let model = expect(
-        &FULL,
-        &job(0, ONLINE),
-        cpuhp_tests::model::Kind::Single,
-        (0, 1),
-    );
-    assert_eq!(model.torn, None);
 }
