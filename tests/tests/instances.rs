@@ -4,14 +4,11 @@
 use core::task::Poll;
 
 use cpuhp_core::{
-    Calls, CpuId, Direction, FaultAt, Instance, OpError, OpFlags, RegisterError, StateId,
-    StepError, Why,
+    Calls, Direction, FaultAt, Instance, OpError, OpFlags, RegisterError, StateId, StepError, Why,
 };
 use cpuhp_tests::batch::calls;
 use cpuhp_tests::fake::{Machine, TICK};
-use cpuhp_tests::full::{
-    FULL, IDLE, KICK, MULTI_START, ONLINE, empty, instance, populated, start_instance,
-};
+use cpuhp_tests::full::{FULL, KICK, MULTI_START, ONLINE, instance, populated, start_instance};
 use cpuhp_tests::refusal::snapshot;
 use cpuhp_tests::scatter::{cpu, past, scattered};
 use cpuhp_tests::verdict::{Bench, Way};
@@ -35,6 +32,18 @@ fn called(dir: Direction, log: &[Call]) -> Vec<u32> {
     all
 }
 
+/// Adds them one by one; each runs where it belongs, and cannot be added twice.
+fn add_all(hp: &Machine, at: u16, all: &[&'static Instance]) {
+    for (n, one) in (0..).zip(all) {
+        assert_eq!(add(hp, at, one), Ok(()));
+        assert_eq!(called(Direction::Up, &calls()), past(at));
+        with(|w| w.set_instances(at, &(0..=n).collect::<Vec<u8>>()));
+        with(World::take_log);
+        let linked = RegisterError::AlreadyLinked(StateId::new(at));
+        assert_eq!(add(hp, at, one), Err(linked), "{n}");
+    }
+}
+
 /// Added, walked, removed in any order: the list keeps the order of addition, and all is as before.
 #[test]
 fn instances_come_and_go_in_any_order() {
@@ -43,14 +52,7 @@ fn instances_come_and_go_in_any_order() {
             let hp = scattered();
             let before = snapshot(hp);
             let all: Vec<_> = (0..3).map(|n| instance(at, n)).collect();
-            for (n, one) in (0..).zip(&all) {
-                assert_eq!(add(hp, at, one), Ok(()));
-                assert_eq!(called(Direction::Up, &calls()), past(at));
-                with(|w| w.set_instances(at, &(0..=n).collect::<Vec<u8>>()));
-                with(World::take_log);
-                let linked = RegisterError::AlreadyLinked(StateId::new(at));
-                assert_eq!(add(hp, at, one), Err(linked), "{n}");
-            }
+            add_all(hp, at, &all);
             let mut left: Vec<u8> = vec![0, 1, 2];
             for gone in order {
                 // The way up and down keeps to the order of the list: the book checks it.

@@ -105,7 +105,7 @@ fn machine_with(counters: usize) -> &'static Machine {
         .collect();
     let lock = Box::leak(Box::new(cpuhp_core::LockWord::new()));
     let storage = Storage::from_parts(records.leak(), masks.leak(), &[], lock);
-    let storage = storage.unwrap().with_readers(readers.leak());
+    let storage = storage.expect("it fits").with_readers(readers.leak());
     fresh(3, 0, &bare::TABLE, &BARE);
     let hp: &'static Machine = Box::leak(Box::new(Machine::new(Fake, &bare::TABLE, storage)));
     assert_eq!(

@@ -185,16 +185,7 @@ impl Script {
                     None => self.hp.try_write().ok().and_then(|g| g.disable().ok()),
                 };
             }
-            _ => {
-                let reader = self.hp.try_read().expect("nobody writes");
-                assert_eq!(
-                    self.hp.try_write().expect_err("a reader").why(),
-                    Some(Why::Busy)
-                );
-                drop(reader);
-                let mut text = String::new();
-                assert_eq!(self.hp.read_node("states", &mut text), Ok(()));
-            }
+            _ => self.look(),
         }
     }
 

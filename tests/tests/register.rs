@@ -1,20 +1,12 @@
 //! Registration while CPUs are in all kinds of states: calls, undo, slots, handles.
 #![cfg(not(loom))]
 
-use core::task::Poll;
-
-use cpuhp_core::{
-    Calls, CpuId, Direction, DynRange, OpFlags, Platform, RegisterError, StateHandle, StateId,
-    Step, StepError, Which, Who, Why,
-};
+use cpuhp_core::{Calls, Direction, DynRange, OpFlags, RegisterError, StateId, Step, Which, Why};
 use cpuhp_tests::batch::calls;
-use cpuhp_tests::fake::{Machine, STEP, TICK};
-use cpuhp_tests::full::{
-    EMPTY, IDLE, KICK, ONLINE, ONLINE_DYN, PARALLEL_DYN, PREPARE_DYN, both, empty, keep,
-};
+use cpuhp_tests::fake::{Machine, TICK};
+use cpuhp_tests::full::{KICK, ONLINE, ONLINE_DYN, PARALLEL_DYN, PREPARE_DYN, both, empty, keep};
 use cpuhp_tests::refusal::snapshot;
 use cpuhp_tests::scatter::{BOOT, CPUS, RESTS, cpu, cycle, past, register, scattered, unregister};
-use cpuhp_tests::shape::{Section, Shape, State};
 use cpuhp_tests::world::{Act, Call, World, with};
 
 /// A range, its first number, and a step for it, parallel or not.
@@ -112,6 +104,13 @@ fn a_registered_state_is_walked_like_a_static_one() {
     }
 }
 
+/// Those that have done it when the failing CPU has failed: all others of a parallel step.
+fn did_it(at: u16, step: &Step, failing: u32) -> Vec<u32> {
+    let mut done = past(at);
+    done.retain(|n| *n < failing || step.is_parallel() && *n != failing);
+    done
+}
+
 /// The k-th CPU fails: exactly those that did it undo it, in reverse; the slot is free again.
 #[test]
 fn a_failure_undoes_exactly_what_was_done() {
@@ -137,16 +136,7 @@ fn a_failure_undoes_exactly_what_was_done() {
                 };
                 assert_eq!((at_cpu, first.at.get()), (cpu(failing), at));
                 assert_eq!((first.err.code(), first.name), (-7, "dyn:one"));
-                let done: Vec<u32> = past(at)
-                    .into_iter()
-                    .filter(|n| {
-                        if step.is_parallel() {
-                            *n != failing
-                        } else {
-                            *n < failing
-                        }
-                    })
-                    .collect();
+                let done = did_it(at, step, failing);
                 let met = undo_fails.filter(|n| done.contains(n));
                 assert_eq!(
                     undo.map(|(c, second)| (c.get(), second.err.code())),
