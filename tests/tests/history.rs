@@ -12,7 +12,7 @@
 //! | 14 | a round trip equals none | `round_trips::a_round_trip_equals_no_trip` |
 //! | 15 | a veto restores everything, calls are balanced | `bulk::a_refuser_stays_and_the_others_go`, `whole_machine::a_refusal_means_what_the_policy_says` |
 //! | 18 | guards on online minus the whole batch | `whole_machine::guards_look_at_what_stays_without_the_batch` |
-//! | 19 | injection at legal points only, disarmed, used once | `control::a_fault_is_written_read_and_taken_back`, `instances_enumerated` |
+//! | 19 | injection at legal points only, disarmed, used once | `control::a_fault_is_written_read_and_taken_back`, `instances_enumerated`, `trace::an_injected_fault_is_in_the_trace` |
 //! | 24 | atomic callbacks see interrupts off on every path | `instances::instances_of_starting_see_interrupts_off_on_every_path`; the book checks every call |
 //! | 25 | a removal frees exactly its own | `register::a_full_range_says_so_and_a_removal_frees_exactly_its_own`; a handle and a range are two types |
 //! | 26 | no way down ends in a defined state | `bulk::a_failing_cpu_that_cannot_be_stopped_rests_at_ap_idle` |

@@ -221,19 +221,14 @@ fn a_full_range_says_so_and_a_removal_frees_exactly_its_own() {
             let old = handles[freed];
             assert_eq!(hp.unregister(old, Calls::Skip), Ok(0));
             assert_eq!(hp.name(old.state()), "");
-            for other in handles.iter().filter(|h| **h != old) {
-                assert_eq!(hp.name(other.state()), "dyn:any");
-            }
+            let mut others = handles.iter().filter(|h| **h != old);
+            assert!(others.all(|h| hp.name(h.state()) == "dyn:any"));
             let stale = Err(RegisterError::Stale(old));
             assert_eq!(hp.unregister(old, Calls::Skip), stale, "removed twice");
             handles[freed] = add().unwrap();
             assert_eq!(handles[freed].state(), old.state(), "the first free slot");
             assert_ne!(handles[freed], old);
-            assert_eq!(
-                hp.unregister(old, Calls::Skip),
-                stale,
-                "an older generation"
-            );
+            assert_eq!(hp.unregister(old, Calls::Skip), stale, "an older one");
             assert_eq!(hp.name(old.state()), "dyn:any", "and it removed nothing");
         }
     }

@@ -148,13 +148,16 @@ fn policy_held(
     report: cpuhp_core::BulkReport,
 ) {
     let what = format!("{at} refuses on {refusing:?} under {policy:?}: {report}");
-    let refused = u32::try_from(refusing.len()).unwrap();
+    let refused = u32::try_from(refusing.len()).expect("few");
     let others = CPUS - 1 - refused;
     let after_commit = at < shape.kick;
-    let (done, failed, back) = match policy {
-        Policy::Force => (CPUS - 1, 0, 0),
-        Policy::AllOrNothing if !after_commit => (0, refused, others),
-        _ => (others, refused, 0),
+    let all_back = policy == Policy::AllOrNothing && !after_commit;
+    let (done, failed, back) = if policy == Policy::Force {
+        (CPUS - 1, 0, 0)
+    } else if all_back {
+        (0, refused, others)
+    } else {
+        (others, refused, 0)
     };
     assert_eq!(
         (report.done, report.failed, report.rolled_back),
@@ -163,12 +166,12 @@ fn policy_held(
     );
     for n in aps() {
         let refuses = refusing.contains(&n);
-        let end = match policy {
-            Policy::Force => 0,
-            _ if refuses && after_commit => at,
-            _ if refuses => shape.online(),
-            Policy::AllOrNothing if !after_commit => shape.online(),
-            _ => 0,
+        let end = if policy == Policy::Force || !refuses && !all_back {
+            0
+        } else if refuses && after_commit {
+            at
+        } else {
+            shape.online()
         };
         rests(hp, shape, n, end);
         if policy == Policy::Force {
