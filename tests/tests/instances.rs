@@ -264,7 +264,6 @@ fn a_fault_armed_inside_a_step_is_for_the_next_time() {
 
 /// Begun while the CPU was in flight, an operation finds a step half up: it ends there.
 #[test]
-#[ignore = "waits for the check in `drive`"]
 fn a_step_torn_behind_the_back_of_an_operation_ends_it() {
     let bench = Bench::over(populated(2, 1).hp, &FULL);
     with(|w| {

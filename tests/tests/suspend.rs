@@ -85,7 +85,6 @@ fn a_thaw_brings_up_exactly_what_a_freeze_took() {
 
 /// Bug 28: given up at the n-th question, whichever that is; with nobody to freeze as well.
 #[test]
-#[ignore = "hangs until a batch can turn back in its first stage"]
 fn an_aborted_freeze_is_an_error_and_undoes_itself() {
     let mut aborted = 0;
     for (table, shape) in TABLES {
