@@ -2,7 +2,7 @@
 //!
 //! Whoever registers holds the write lock, so no CPU moves. What is new runs on every CPU that is
 //! already past it, where it belongs: PREPARE on the calling CPU, the rest on each CPU itself. If one
-//! fails, exactly those that did it undo it, in reverse, and nothing stays registered.
+//! fails, exactly those that did it undo it, in reverse.
 
 mod invoke;
 mod job;
@@ -48,7 +48,7 @@ impl StateHandle {
     }
 }
 
-/// Why something could not be registered or removed. Nothing stays half registered.
+/// Why something was not registered or removed. Nothing stays half registered.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[non_exhaustive]
 pub enum RegisterError {
@@ -149,9 +149,7 @@ impl<P: Platform, T: Trace> WriteGuard<'_, '_, P, T> {
             // Every CPU has answered since: nobody can still run what was left there.
             row.iter().for_each(DynSlot::lay);
             let free = row.iter().position(|slot| slot.get().is_none());
-            let Some(free) = free else {
-                return Err(RegisterError::Full(range.capacity()));
-            };
+            let free = free.ok_or(RegisterError::Full(range.capacity()))?;
             let at = range.first().plus(free);
             Ok(self.begin_register(stamp, Job::Add(step), at, calls, mode_of(step)))
         })

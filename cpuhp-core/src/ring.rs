@@ -285,3 +285,9 @@ impl<const CPUS: usize, const SLOTS: usize> Trace for Recorder<'_, CPUS, SLOTS> 
         self.record(cpu, KICK, u32::from(epoch));
     }
 }
+
+#[cfg(all(test, not(loom)))]
+extern crate std;
+
+#[cfg(all(test, not(loom)))]
+mod tests;

@@ -222,6 +222,25 @@ impl World {
         }
     }
 
+    /// P16: whoever is in a batch that goes down takes no work, unless it has refused and is back.
+    pub(crate) fn check_takers(&self, dir: Direction, ctx: &Ctx<'_>) {
+        let Some(takers) = self.takers.get().filter(|_| dir == Direction::Down) else {
+            return;
+        };
+        let count = u32::try_from(self.sims.borrow().len()).unwrap_or(32);
+        for number in 0..count {
+            let id = CpuId::new(number);
+            let refused = self.hp().last_error(id).is_some();
+            let may = ctx.may_take_work(id);
+            let is_taker = takers & 1 << number != 0;
+            assert!(
+                may == is_taker || may && refused,
+                "cpu {number} may take work: {may}, as cpu {} goes down (P16)",
+                ctx.cpu().get()
+            );
+        }
+    }
+
     pub(crate) fn enter(&self, at: u16, dir: Direction, cpu: u32) {
         let books = &mut *self.books.borrow_mut();
         let book = &mut books[cpu as usize];

@@ -13,6 +13,7 @@ pub mod model;
 pub mod points;
 pub mod random;
 pub mod refusal;
+pub mod scatter;
 pub mod shape;
 pub mod tables;
 pub mod verdict;

@@ -32,6 +32,22 @@ pub struct Job {
     pub ap: Ap,
 }
 
+impl Job {
+    /// A faultless operation on a CPU that is off below `KICK` and has arrived from there on.
+    pub const fn plain(shape: &Shape, origin: u16, target: u16) -> Self {
+        Self {
+            origin,
+            target,
+            up_fails: None,
+            down_fails: None,
+            pends: None,
+            armed: None,
+            forced: false,
+            ap: if origin < shape.kick { Ap::Off } else { Ap::On },
+        }
+    }
+}
+
 /// What must come of a [`Job`].
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Outcome {
@@ -256,5 +272,31 @@ impl Run<'_> {
         };
         self.out.expect.calls.push(call);
         call.answer
+    }
+}
+
+/// What a row of cases was made of.
+#[derive(Default, Debug)]
+#[expect(missing_docs, reason = "counts of cases")]
+pub struct Tally {
+    pub cases: u32,
+    pub failed: u32,
+    pub double: u32,
+    pub torn: u32,
+    pub waited: u32,
+    pub injected: u32,
+    pub passed_over: u32,
+}
+
+impl Tally {
+    /// Counts one case.
+    pub fn count(&mut self, job: &Job, expected: &Outcome) {
+        self.cases += 1;
+        self.failed += u32::from(expected.expect.first.is_some());
+        self.double += u32::from(expected.expect.second.is_some());
+        self.torn += u32::from(expected.torn.is_some());
+        self.waited += u32::from(job.pends.is_some());
+        self.injected += u32::from(job.armed.is_some());
+        self.passed_over += u32::from(expected.ignored > 0);
     }
 }

@@ -9,6 +9,7 @@ use cpuhp_core::{
 
 use crate::fake::{Fake, Life, Machine};
 use crate::model::{Ap, DOWN_CODE, Expect, Kind, PENDS, Task, UP_CODE, expect};
+use crate::points;
 use crate::shape::Shape;
 use crate::world::{Act, Call, World, with};
 
@@ -95,6 +96,18 @@ impl Bench {
     pub fn clean(&mut self, target: u16) {
         let task = self.task(target);
         self.run(&task, Way::Drive);
+    }
+
+    /// As [`Self::clean`], for the table with instances.
+    pub fn clean_points(&mut self, target: u16) {
+        let job = points::Job {
+            ap: self.ap(),
+            ..points::Job::plain(self.shape, self.state(), target)
+        };
+        let who = (self.cpu, self.control);
+        let expected = points::expect(self.shape, &job, Kind::Single, who).expect;
+        let result = self.go(target, Way::Drive);
+        self.check(&expected, result, &format_args!("{job:?}"));
     }
 
     /// A faultless operation from here to `target`.

@@ -112,6 +112,11 @@ pub struct World {
     pub unanswered: Cell<Option<u16>>,
     /// A step of a CPU that is half up.
     pub(crate) torn: Cell<Option<(u32, u16)>>,
+    /// Who at least may take work in the eyes of every callback of a CPU going down, one bit each; none of
+    /// the others may but one that has refused.
+    pub takers: Cell<Option<u32>>,
+    /// What every callback must be told of a suspend.
+    pub suspends: Cell<Option<bool>>,
     /// Whether a suspend is to be given up: asked with how often it was asked before.
     pub aborts: Cell<Option<u32>>,
     /// How long an unreleased CPU waits before it parks itself.
@@ -171,6 +176,8 @@ impl World {
         self.unanswered.set(None);
         self.torn.set(None);
         self.aborts.set(None);
+        self.suspends.set(None);
+        self.takers.set(None);
         self.count_pairs();
     }
 
@@ -272,6 +279,12 @@ impl World {
             self.check_order(at, instance, dir, ctx);
             self.check_entry(at, dir, ctx);
         }
+        self.check_takers(dir, ctx);
+        let suspends = self.suspends.get();
+        assert!(
+            suspends.is_none_or(|told| told == ctx.is_suspend()),
+            "{dir:?} of {at}: suspend"
+        );
         self.enter(at, dir, cpu);
         let result = self.answer(at, instance, dir, cpu);
         self.note(Event::Call(Call {

@@ -9,55 +9,16 @@ use std::time::Instant;
 
 use cpuhp_core::{Direction, FaultAt, OpFlags, StateId, Which, Why};
 use cpuhp_tests::full::{FULL, IDLE, KICK, ONLINE, populated};
-use cpuhp_tests::model::{Ap, DOWN_CODE, Kind, PENDS, UP_CODE};
-use cpuhp_tests::points::{Job, Outcome, Point, expect};
+use cpuhp_tests::model::{DOWN_CODE, Kind, PENDS, UP_CODE};
+use cpuhp_tests::points::{Job, Outcome, Point, Tally, expect};
 use cpuhp_tests::shape::Section;
 use cpuhp_tests::verdict::{Bench, Way};
 use cpuhp_tests::world::{Act, Call, World, with};
-
-#[derive(Default, Debug)]
-struct Tally {
-    cases: u32,
-    failed: u32,
-    double: u32,
-    torn: u32,
-    waited: u32,
-    injected: u32,
-    passed_over: u32,
-}
-
-impl Tally {
-    fn count(&mut self, job: &Job, expected: &Outcome) {
-        self.cases += 1;
-        self.failed += u32::from(expected.expect.first.is_some());
-        self.double += u32::from(expected.expect.second.is_some());
-        self.torn += u32::from(expected.torn.is_some());
-        self.waited += u32::from(job.pends.is_some());
-        self.injected += u32::from(job.armed.is_some());
-        self.passed_over += u32::from(expected.ignored > 0);
-    }
-}
 
 struct Run {
     bench: Bench,
     way: Way,
     tally: Tally,
-}
-
-const fn plain(origin: u16, target: u16) -> Job {
-    Job {
-        origin,
-        target,
-        up_fails: None,
-        down_fails: None,
-        pends: None,
-        armed: None,
-        forced: false,
-        ap: match origin {
-            0.. if origin < KICK => Ap::Off,
-            _ => Ap::On,
-        },
-    }
 }
 
 fn point(call: &Call) -> Point {
@@ -135,7 +96,7 @@ impl Run {
 
     /// Everything that can happen between two states.
     fn between(&mut self, origin: u16, target: u16) {
-        let job = plain(origin, target);
+        let job = Job::plain(&FULL, origin, target);
         let dir = if target < origin {
             Direction::Down
         } else {
@@ -277,7 +238,7 @@ fn bring(bench: &mut Bench, to: u16) {
     if bench.state() == to {
         return;
     }
-    let mut job = plain(bench.state(), to);
+    let mut job = Job::plain(&FULL, bench.state(), to);
     job.ap = bench.ap();
     let expected = expect(&FULL, &job, Kind::Single, (bench.cpu, bench.control));
     let result = bench.go(to, Way::Drive);
@@ -391,7 +352,7 @@ fn every_forced_walk_is_as_the_model_says() {
         for target in FULL.resting().filter(|to| *to < origin) {
             let job = Job {
                 forced: true,
-                ..plain(origin, target)
+                ..Job::plain(&FULL, origin, target)
             };
             run.with_pends(job);
             let calls = run.model(&job).expect.calls;

@@ -1,55 +1,13 @@
 //! Registration while CPUs are in all kinds of states: calls, undo, slots, handles.
 #![cfg(not(loom))]
 
-use core::task::Poll;
-
-use cpuhp_core::{
-    Calls, CpuId, Direction, DynRange, OpFlags, Platform, RegisterError, StateHandle, StateId,
-    Step, StepError, Which, Who, Why,
-};
+use cpuhp_core::{Calls, Direction, DynRange, OpFlags, RegisterError, StateId, Step, Which, Why};
 use cpuhp_tests::batch::calls;
-use cpuhp_tests::fake::{Machine, STEP, TICK};
-use cpuhp_tests::full::{
-    EMPTY, IDLE, KICK, ONLINE, ONLINE_DYN, PARALLEL_DYN, PREPARE_DYN, both, empty, keep,
-};
+use cpuhp_tests::fake::{Machine, TICK};
+use cpuhp_tests::full::{KICK, ONLINE, ONLINE_DYN, PARALLEL_DYN, PREPARE_DYN, both, empty, keep};
 use cpuhp_tests::refusal::snapshot;
-use cpuhp_tests::shape::{Section, Shape, State};
+use cpuhp_tests::scatter::{BOOT, CPUS, RESTS, cpu, cycle, past, register, scattered, unregister};
 use cpuhp_tests::world::{Act, Call, World, with};
-
-const CPUS: u32 = 8;
-const BOOT: u32 = 3;
-/// Off, in PREPARE, at KICK, the calling one, at AP_IDLE, partly and wholly online.
-const RESTS: [u16; CPUS as usize] = [0, 4, KICK, ONLINE, IDLE, 12, ONLINE, 14];
-
-fn cpu(number: u32) -> CpuId {
-    CpuId::new(number)
-}
-
-/// A machine whose CPUs rest at [`RESTS`].
-fn scattered() -> &'static Machine {
-    let hp = empty(CPUS as usize, BOOT);
-    for (number, at) in (0..).zip(RESTS) {
-        assert_eq!(hp.drive(cpu(number), StateId::new(at)), Ok(()));
-    }
-    with(World::poll_all);
-    with(World::take_log);
-    hp
-}
-
-/// The shape with a step registered at `at`.
-fn shape_with(at: u16, name: &'static str) -> &'static Shape {
-    let mut states = EMPTY.states.to_vec();
-    let section = if at < KICK {
-        Section::Prepare
-    } else {
-        Section::Online
-    };
-    states[usize::from(at)] = State::new(name, section, "ud");
-    Box::leak(Box::new(Shape {
-        states: states.leak(),
-        ..EMPTY
-    }))
-}
 
 /// A range, its first number, and a step for it, parallel or not.
 fn kinds() -> Vec<(DynRange, u16, &'static Step)> {
@@ -61,12 +19,6 @@ fn kinds() -> Vec<(DynRange, u16, &'static Step)> {
         }
     }
     kinds
-}
-
-/// The CPUs that are past `at`, ascending.
-fn past(at: u16) -> Vec<u32> {
-    let all = (0..).zip(RESTS).filter(|(_, rest)| *rest >= at);
-    all.map(|(number, _)| number).collect()
 }
 
 /// What a registration calls on one CPU.
@@ -88,28 +40,6 @@ fn sorted(mut calls: Vec<Call>) -> Vec<Call> {
     calls
 }
 
-fn register(
-    hp: &Machine,
-    range: DynRange,
-    at: u16,
-    step: &'static Step,
-) -> Result<StateHandle, RegisterError> {
-    with(|w| w.reshape(shape_with(at, "dyn:one")));
-    let result = with(|w| w.registering(|| hp.register(range, step, Calls::Run)));
-    if result.is_err() {
-        with(|w| w.reshape(&EMPTY));
-    }
-    result
-}
-
-fn unregister(hp: &Machine, handle: StateHandle) -> Result<u32, RegisterError> {
-    let result = with(|w| w.registering(|| hp.unregister(handle, Calls::Run)));
-    if result.is_ok() {
-        with(|w| w.reshape(&EMPTY));
-    }
-    result
-}
-
 /// No CPU moved, and each one's own book agrees with its state.
 fn settled(hp: &Machine) {
     for (number, at) in (0..).zip(RESTS) {
@@ -117,12 +47,6 @@ fn settled(hp: &Machine) {
         assert_eq!(hp.target(cpu(number)), hp.state(cpu(number)), "{number}");
         assert!(with(|w| w.is_truthful(number, at)), "{number}");
     }
-}
-
-/// All CPUs can be driven both ways.
-fn cycle(hp: &Machine) {
-    assert!(hp.bring_up(Which::All).is_ok_and(|r| r.is_complete()));
-    assert!(hp.take_down(Which::All).is_ok_and(|r| r.is_complete()));
 }
 
 /// Bug 3: every CPU that is past the number runs it, where it belongs; later walks run it like a static
@@ -180,6 +104,13 @@ fn a_registered_state_is_walked_like_a_static_one() {
     }
 }
 
+/// Those that have done it when the failing CPU has failed: all others of a parallel step.
+fn did_it(at: u16, step: &Step, failing: u32) -> Vec<u32> {
+    let mut done = past(at);
+    done.retain(|n| *n < failing || step.is_parallel() && *n != failing);
+    done
+}
+
 /// The k-th CPU fails: exactly those that did it undo it, in reverse; the slot is free again.
 #[test]
 fn a_failure_undoes_exactly_what_was_done() {
@@ -205,16 +136,7 @@ fn a_failure_undoes_exactly_what_was_done() {
                 };
                 assert_eq!((at_cpu, first.at.get()), (cpu(failing), at));
                 assert_eq!((first.err.code(), first.name), (-7, "dyn:one"));
-                let done: Vec<u32> = past(at)
-                    .into_iter()
-                    .filter(|n| {
-                        if step.is_parallel() {
-                            *n != failing
-                        } else {
-                            *n < failing
-                        }
-                    })
-                    .collect();
+                let done = did_it(at, step, failing);
                 let met = undo_fails.filter(|n| done.contains(n));
                 assert_eq!(
                     undo.map(|(c, second)| (c.get(), second.err.code())),
@@ -299,19 +221,14 @@ fn a_full_range_says_so_and_a_removal_frees_exactly_its_own() {
             let old = handles[freed];
             assert_eq!(hp.unregister(old, Calls::Skip), Ok(0));
             assert_eq!(hp.name(old.state()), "");
-            for other in handles.iter().filter(|h| **h != old) {
-                assert_eq!(hp.name(other.state()), "dyn:any");
-            }
+            let mut others = handles.iter().filter(|h| **h != old);
+            assert!(others.all(|h| hp.name(h.state()) == "dyn:any"));
             let stale = Err(RegisterError::Stale(old));
             assert_eq!(hp.unregister(old, Calls::Skip), stale, "removed twice");
             handles[freed] = add().unwrap();
             assert_eq!(handles[freed].state(), old.state(), "the first free slot");
             assert_ne!(handles[freed], old);
-            assert_eq!(
-                hp.unregister(old, Calls::Skip),
-                stale,
-                "an older generation"
-            );
+            assert_eq!(hp.unregister(old, Calls::Skip), stale, "an older one");
             assert_eq!(hp.name(old.state()), "dyn:any", "and it removed nothing");
         }
     }
@@ -373,129 +290,6 @@ fn a_step_that_registers_is_refused() {
     }
     cycle(hp);
     assert_eq!(hp.name(StateId::new(12)), "");
-}
-
-/// A CPU that never answers: STUCK, the others are undone, the slot stays taken until it has answered.
-#[test]
-fn a_stuck_cpu_keeps_the_slot_until_it_has_answered() {
-    for parallel in [false, true] {
-        let (at, stuck) = (12, 6);
-        let step = both("dyn:one", at);
-        let step = keep(if parallel { step.parallel() } else { step });
-        let hp = scattered();
-        with(|w| {
-            w.rule(Some(stuck), at, Direction::Up, Act::Hang);
-            w.unanswered.set(Some(at));
-        });
-        let begun = with(World::time);
-        let result = register(hp, ONLINE_DYN, at, step);
-        let took = with(World::time) - begun;
-        assert!((STEP..STEP + 4 * TICK).contains(&took), "{took}");
-        let Err(RegisterError::Failed {
-            cpu: which,
-            first,
-            undo,
-        }) = result
-        else {
-            panic!("{result:?}");
-        };
-        assert_eq!(
-            (which, first.err, undo),
-            (cpu(stuck), StepError::STUCK, None)
-        );
-        // Nobody but the stuck one has it, and walks pass it over.
-        assert_eq!(hp.name(StateId::new(at)), "");
-        with(|w| {
-            w.reshape(&EMPTY);
-            w.take_log();
-        });
-        assert_eq!(hp.cpu_down(cpu(7)), Ok(()));
-        assert_eq!(hp.cpu_up(cpu(7)), Ok(()));
-        assert!(calls().iter().all(|c| c.at != at || c.cpu == stuck));
-        // It may still be inside: nothing is registered meanwhile.
-        let busy = hp.register(ONLINE_DYN, step, Calls::Run);
-        let Err(RegisterError::Refused(error)) = busy else {
-            panic!("{busy:?}");
-        };
-        assert_eq!((error.cpu(), error.why()), (cpu(stuck), Some(Why::Busy)));
-        with(|w| {
-            w.forgive();
-            w.rule(Some(stuck), at, Direction::Up, Act::Fail(-1));
-            World::poll_all_now();
-            w.forgive();
-            w.unanswered.set(None);
-        });
-        let handle = register(hp, ONLINE_DYN, at, step).unwrap();
-        assert_eq!(handle.state().get(), at, "the slot is free again");
-        assert_eq!(unregister(hp, handle), Ok(0));
-        cycle(hp);
-    }
-}
-
-/// A removal that a CPU does not answer: it is removed, the slot stays taken.
-#[test]
-fn a_stuck_removal_is_a_removal() {
-    let (at, stuck) = (12, 6);
-    let hp = scattered();
-    let handle = register(hp, ONLINE_DYN, at, keep(both("dyn:one", at))).unwrap();
-    with(|w| {
-        w.rule(Some(stuck), at, Direction::Down, Act::Hang);
-        w.unanswered.set(Some(at));
-    });
-    assert_eq!(unregister(hp, handle), Ok(1));
-    with(World::take_log);
-    assert_eq!(hp.cpu_down(cpu(7)), Ok(()), "it is called no more");
-    assert!(calls().iter().all(|c| c.at != at || c.cpu == stuck));
-    with(|w| {
-        w.forgive();
-        w.reshape(shape_with(at, "dyn:one"));
-        World::poll_all_now();
-        w.reshape(&EMPTY);
-        w.unanswered.set(None);
-    });
-    assert_eq!(
-        hp.unregister(handle, Calls::Run),
-        Err(RegisterError::Stale(handle))
-    );
-    assert_eq!(
-        register(hp, ONLINE_DYN, at, keep(both("dyn:one", at)))
-            .unwrap()
-            .state()
-            .get(),
-        at
-    );
-}
-
-/// A registration that is dropped before it ended leaves nothing that walks would call.
-#[test]
-fn a_dropped_registration_leaves_a_free_slot() {
-    let (at, step) = (12, keep(both("dyn:one", 12)));
-    for polls in 0..3 {
-        let hp = scattered();
-        with(|w| {
-            w.reshape(shape_with(at, "dyn:one"));
-            w.rule(None, at, Direction::Up, Act::Hang);
-        });
-        let guard = hp.try_write().unwrap();
-        let mut op = guard.register(ONLINE_DYN, step, Calls::Run).unwrap();
-        for _ in 0..polls {
-            let _: Poll<_> = with(|w| w.registering(|| op.poll(&guard)));
-            let (who, until) = op.awaited();
-            with(|w| w.registering(|| hp.platform().wait(Who::Control(who), until)));
-        }
-        drop((op, guard));
-        assert_eq!(hp.name(StateId::new(at)), "", "not registered");
-        with(|w| {
-            w.forgive();
-            w.rule(None, at, Direction::Up, Act::Fail(-1));
-            w.registering(World::poll_all_now);
-            w.forgive();
-            w.reshape(&EMPTY);
-        });
-        let handle = register(hp, ONLINE_DYN, at, step).unwrap();
-        assert_eq!(handle.state().get(), at);
-        assert_eq!(unregister(hp, handle), Ok(0));
-    }
 }
 
 /// A forgotten operation under the guard holds a CPU: refused, naming it.
