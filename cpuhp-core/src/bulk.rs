@@ -212,7 +212,7 @@ impl<P: Platform, T: Trace> Cpuhp<'_, P, T> {
     /// Evaluates every guard before anything moves: of teardown, on the CPUs that stay online
     /// without the whole batch.
     fn refusal_of_bulk(&self, plan: Plan<'_>, caller: CpuId) -> Option<(CpuId, Why)> {
-        if self.storage.lock.is_disabled() {
+        if self.storage.lock.is_disabled() && plan.policy != Policy::Force {
             return Some((caller, Why::Disabled));
         }
         if let Which::Only(mask) = plan.which

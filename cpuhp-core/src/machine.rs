@@ -106,7 +106,8 @@ impl<'a, P: Platform, T: Trace> Cpuhp<'a, P, T> {
     /// Takes every CPU but the calling one down for good, whatever its steps answer; hotplug stays
     /// disabled.
     ///
-    /// Never gives up on the first failure and never waits without a deadline. What did not go is in
+    /// Never gives up on the first failure, not on disablements that are in force either, and never waits
+    /// without a deadline. What did not go is in
     /// the report, and [`Self::survivors`] names it.
     ///
     /// Context: as [`Self::cpu_up`], on any online CPU.

@@ -96,7 +96,7 @@ fn a_batch_touches_only_those_it_names() {
             let named = |n: u32| bits & 1 << n != 0;
             aps()
                 .filter(|n| named(*n))
-                .for_each(|n| assert!(mask.get().insert(cpu(n))));
+                .for_each(|n| assert!(mask.get_mut().insert(cpu(n))));
             for (up, end) in [(true, shape.online()), (false, 0)] {
                 let which = Which::Only(mask.get());
                 let report = if up {

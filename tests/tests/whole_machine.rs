@@ -16,7 +16,7 @@ use cpuhp_tests::world::{Act, Event, World, with};
 fn only(cpus: &[u32]) -> MaskStore<1> {
     let mask = MaskStore::<1>::new();
     cpus.iter()
-        .for_each(|n| assert!(mask.get().insert(cpu(*n))));
+        .for_each(|n| assert!(mask.get_mut().insert(cpu(*n))));
     mask
 }
 
@@ -90,7 +90,7 @@ fn a_limit_counts_those_that_are_online_already() {
             let mask = only(&up);
             assert!(hp.bring_up(Which::Only(mask.get())).is_ok());
             let before = 1 + u32::try_from(up.len()).unwrap();
-            hp.bring_up_to(Which::All, limit).unwrap();
+            let _ = hp.bring_up_to(Which::All, limit).unwrap();
             let online = u32::try_from(hp.online().count()).unwrap();
             assert_eq!(
                 online,
@@ -222,7 +222,6 @@ fn disabling_nests() {
         refused(hp, Why::Disabled, &["disabled"], || hp.cpu_up(cpu(0)));
         refused(hp, Why::Disabled, &["disabled"], || hp.bring_up(Which::All));
         refused(hp, Why::Disabled, &["disabled"], || hp.freeze());
-        refused(hp, Why::Disabled, &["disabled"], || hp.shutdown_nonboot());
     }
     while let Some(one) = held.pop() {
         assert_eq!(hp.cpu_up(cpu(0)).unwrap_err().why(), Some(Why::Disabled));
@@ -234,6 +233,17 @@ fn disabling_nests() {
     let op = guard.op(cpu(0), StateId::OFFLINE, OpFlags::AUTO).unwrap();
     assert_eq!(hp.try_write().unwrap_err().why(), Some(Why::Busy));
     drop((op, guard));
+}
+
+/// Whoever forgot a disablement does not keep the machine from going down.
+#[test]
+fn a_shutdown_goes_over_disablements() {
+    let hp = machine(&quick::TABLE, &QUICK);
+    assert!(hp.bring_up(Which::All).is_ok());
+    let _leaked = hp.try_write().unwrap().disable().unwrap();
+    assert_eq!(hp.cpu_down(cpu(0)).unwrap_err().why(), Some(Why::Disabled));
+    assert!(hp.shutdown_nonboot().unwrap().is_complete());
+    assert_eq!(hp.survivors().count(), 0);
 }
 
 /// Bug 30: a shutdown passes over vetoes, and names who would not go.
