@@ -96,7 +96,8 @@ impl X86 {
     ///    tables map the low page and the park region at their physical addresses, the one executable
     ///    and the code in the other. The region is nobody else's, also after this kernel.
     /// 5. The stack given in [`BootRecord::set`] belongs to that CPU alone until core runs the
-    ///    PREPARE down of the step that gave it, and holds what `ap_main` needs.
+    ///    PREPARE down of the step that gave it, and holds what `ap_main` needs. Of what is on it when
+    ///    [`Self::rest`] is called nothing is used again.
     /// 6. The wake vector is ours alone and its handler is in place, without IST; so is one for the
     ///    spurious vector, 0xff unless the boot CPU has chosen another. At most one backend lives
     ///    per machine; once a CPU was kicked, it is never dropped.

@@ -207,6 +207,25 @@ impl Params {
             .last()
     }
 
+    /// Reads the value of a key that only this machine knows; `right` says what would be right.
+    ///
+    /// # Errors
+    /// The first word with this key that `read` refuses.
+    pub fn own<T>(
+        &self,
+        key: &str,
+        right: &'static str,
+        read: impl Fn(&str) -> Option<T>,
+    ) -> Result<Option<T>, ParamError> {
+        let mut last = None;
+        for word in self.text.split_ascii_whitespace() {
+            if let Some((_, value)) = word.split_once('=').filter(|(name, _)| *name == key) {
+                last = Some(read(value).ok_or(ParamError { word, right })?);
+            }
+        }
+        Ok(last)
+    }
+
     /// Returns the words as they were given.
     pub(crate) fn pairs(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
         let words = self.text.split_ascii_whitespace();

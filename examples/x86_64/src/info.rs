@@ -20,7 +20,8 @@ const RAM: u32 = 1;
 /// The start info, as far as a kernel without modules needs it.
 #[derive(Debug)]
 pub(crate) struct Info {
-    pub(crate) command_line: &'static str,
+    /// `None` if it is too long, or not UTF-8.
+    pub(crate) command_line: Option<&'static str>,
     pub(crate) rsdp: Option<u64>,
     memory_map: &'static [u8],
 }
@@ -35,10 +36,11 @@ impl Info {
         let text = u64_at(raw, 0x18)?;
         let theirs = memory::bytes(text, LONGEST)?.first_chunk()?;
         let command_line = COMMAND_LINE.call_once(|| *theirs);
-        let end = command_line.iter().position(|byte| *byte == 0)?;
+        let command_line = command_line.split(|byte| *byte == 0).next();
+        let command_line = command_line.filter(|text| text.len() < LONGEST);
         let entries = u32_at(raw, 0x30)? as usize;
         Some(Self {
-            command_line: core::str::from_utf8(command_line.get(..end)?).ok()?,
+            command_line: command_line.and_then(|text| core::str::from_utf8(text).ok()),
             rsdp: u64_at(raw, 0x20)
                 .filter(|rsdp| *rsdp != 0)
                 .or_else(find_rsdp),

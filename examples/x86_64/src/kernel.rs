@@ -8,16 +8,17 @@ use core::fmt;
 
 use cpuhp_core::{BootSteps, CpuId, KickError, OpError};
 use cpuhp_example_common as common;
-use cpuhp_example_common::{ParamError, Params, Scenario, Scene, SceneStore};
+use cpuhp_example_common::{ParamError, Params, Scene, SceneStore, Toggle};
 use cpuhp_x86::acpi::TableError;
 use cpuhp_x86::madt::{Entry, Madt};
-use cpuhp_x86::{BootRecord, Common, Config, ParkRegion, Resting, SetupError, X86, acpi, clock};
+use cpuhp_x86::{BootRecord, Common, Config, ParkRegion, SetupError, X86, acpi, clock};
 use spin::Once;
 
 use crate::console::Ending;
 use crate::cpu::MAX_CPUS;
 use crate::info::Info;
 use crate::machine::{self, Kernel};
+use crate::options::{KEYS, Options};
 use crate::{apic, cpu, interrupts, memory, poison};
 
 /// Room for trace events: 255 CPUs with 64 extra steps per section.
@@ -31,6 +32,7 @@ static BACKEND: Once<X86> = Once::new();
 #[derive(Debug)]
 pub(crate) enum Cause {
     NoStartInfo,
+    CommandLine,
     NoRsdp,
     NoPmTimer,
     NoLowPage,
@@ -46,6 +48,7 @@ impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoStartInfo => f.write_str("no PVH start info"),
+            Self::CommandLine => f.write_str("command line too long, or not UTF-8"),
             Self::NoRsdp => f.write_str("no RSDP"),
             Self::NoPmTimer => f.write_str("no power-management timer to measure the TSC with"),
             Self::NoLowPage => f.write_str("no free page below 640 KiB"),
@@ -61,23 +64,6 @@ impl fmt::Display for Cause {
     }
 }
 
-/// The keys of the command line that only this machine has.
-///
-/// `rest=ipi` or `hlt`: how CPUs rest that are off (`hlt` in `boot`, so that each of its rounds starts
-/// them by INIT; else `ipi`). `poison=1`: what they leave is poisoned (1, but 0 in `boot`). `noise=1`:
-/// wake interrupts that mean nothing, all the time (0). `flip=1`: an AP changes its APIC's mode before it
-/// rests, where the processor has two (0).
-const KEYS: &[&str] = &[
-    "init_delay_us",
-    "spin_polls",
-    "idle",
-    "x2apic",
-    "rest",
-    "poison",
-    "noise",
-    "flip",
-];
-
 /// Starts everything and runs the scenario of the command line.
 pub(crate) fn run(start_info: usize) -> Result<Ending, Cause> {
     interrupts::fill_idt();
@@ -86,22 +72,20 @@ pub(crate) fn run(start_info: usize) -> Result<Ending, Cause> {
     cpu::prepare(boot_cpu);
     cpu::load_first(boot_cpu);
     let info = Info::read(start_info).ok_or(Cause::NoStartInfo)?;
-    let params = Params::parse(info.command_line, KEYS).map_err(Cause::Param)?;
-    let backend = make_backend(&info, &params)?;
+    let command_line = info.command_line.ok_or(Cause::CommandLine)?;
+    let params = Params::parse(command_line, KEYS).map_err(Cause::Param)?;
+    let options = Options::read(&params).map_err(Cause::Param)?;
+    let backend = make_backend(&info, &options)?;
     let cpus = make_present(backend, params.absent)?;
     // This kernel has no other use for the page, so it stays open: see there what that saves in TCG.
     let _open = backend.open_low_page().map_err(Cause::LowPage)?;
-    let is_boot = params.scenario == Scenario::Boot;
-    match params.get("poison") {
-        Some("0") => {}
-        // `boot` measures, and this would take most of its time.
-        None if is_boot => {}
-        _ => poison::turn_on(),
+    if options.poison == Toggle::On {
+        poison::turn_on();
     }
-    if params.get("noise") == Some("1") {
+    if options.noise == Toggle::On {
         machine::turn_noise_on();
     }
-    if params.get("flip") == Some("1") {
+    if options.flip == Toggle::On {
         machine::turn_flips_on();
     }
     let kernel = machine::install(Kernel::new(backend, cpus));
@@ -115,7 +99,7 @@ pub(crate) fn run(start_info: usize) -> Result<Ending, Cause> {
     })
 }
 
-fn make_backend(info: &Info, params: &Params) -> Result<&'static X86, Cause> {
+fn make_backend(info: &Info, options: &Options) -> Result<&'static X86, Cause> {
     let rsdp = info.rsdp.ok_or(Cause::NoRsdp)?;
     let table = |name| acpi::find_table(rsdp, name, memory::bytes).map_err(Cause::Table);
     let timer = acpi::pm_timer_port(table(*b"FACP")?).ok_or(Cause::NoPmTimer)?;
@@ -126,28 +110,20 @@ fn make_backend(info: &Info, params: &Params) -> Result<&'static X86, Cause> {
         .map_err(Cause::Table)?
         .entries()
         .any(|entry| matches!(entry, Ok(Entry::Cpu { id: 255.., .. })));
-    let number = |key| params.get(key).and_then(|value| value.parse().ok());
-    if has_large_ids || number("x2apic") == Some(1) {
+    if has_large_ids || options.x2apic == Toggle::On {
         apic::enable_x2apic();
     }
     let mut common = Common::new(&BOOT_RECORDS, ap_entry, hz);
     common.this_cpu = Some(cpu::this_cpu);
-    if number("idle") != Some(0) {
+    if options.idle == Toggle::On {
         common.idle = Some(machine::idle);
     }
-    if let Some(us) = number("init_delay_us") {
+    if let Some(us) = options.init_us {
         common.timings.init_us = us;
     }
-    if let Some(polls) = number("spin_polls") {
+    if let Some(polls) = options.spin_polls {
         common.timings.spin_polls = polls;
     }
-    // Rounds of `boot` are starts of a machine: from INIT on.
-    let is_boot = params.scenario == Scenario::Boot;
-    let resting = match params.get("rest") {
-        Some("hlt") => Resting::Hlt,
-        None if is_boot => Resting::Hlt,
-        _ => Resting::Ipi,
-    };
     let config = Config {
         common,
         madt,
@@ -155,7 +131,7 @@ fn make_backend(info: &Info, params: &Params) -> Result<&'static X86, Cause> {
         wake_vector: interrupts::WAKE,
         apic: None,
         park: Some(ParkRegion {
-            resting,
+            resting: options.resting,
             ..memory::park_region()
         }),
     };

@@ -15,6 +15,7 @@ mod interrupts;
 mod kernel;
 mod machine;
 mod memory;
+mod options;
 mod poison;
 mod units;
 
