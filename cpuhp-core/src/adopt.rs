@@ -29,7 +29,8 @@ pub enum BootSteps {
 impl<P: Platform, T: Trace> Cpuhp<'_, P, T> {
     /// Takes the calling CPU in as the first one online. Comes before every operation.
     ///
-    /// Context: the boot CPU, which may have any number, interrupts as its steps need them.
+    /// Context: the boot CPU, which may have any number. With [`BootSteps::Run`] interrupts are closed for
+    /// its STARTING steps and open afterwards ([`Platform::leave_atomic`]), whatever they were before.
     ///
     /// # Errors
     /// [`OpError::Refused`] with [`Why::NoSuchCpu`], [`Why::AlreadyAdopted`], [`Why::Busy`] or

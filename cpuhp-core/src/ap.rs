@@ -95,6 +95,9 @@ const LEAVING: u32 = 4;
 impl<P: Platform, T: Trace> Cpuhp<'_, P, T> {
     /// Runs the AP's side until the CPU has to rest: arrival, STARTING, then every request.
     ///
+    /// The CPU does nothing else meanwhile; the crate's documentation shows the loop of a kernel that wants
+    /// it for other work.
+    ///
     /// Context: the AP, from its entry code, interrupts off, on the stack PREPARE made. Waits through
     /// [`Platform::wait`] and [`Platform::relax`]; returns when the CPU leaves.
     pub fn ap_run(&self, cpu: CpuId) -> ApExit {
@@ -183,6 +186,8 @@ impl<P: Platform, T: Trace> Cpuhp<'_, P, T> {
     }
 
     /// Whether polling `cpu` would find something to do. For idle loops; a hint.
+    ///
+    /// Context: any CPU, interrupts on or off; loads of one line.
     pub fn has_work(&self, cpu: CpuId) -> bool {
         let Some(rec) = self.record(cpu) else {
             return false;
@@ -196,6 +201,8 @@ impl<P: Platform, T: Trace> Cpuhp<'_, P, T> {
 
     /// Whether a CPU that rests after [`ApNext::Park`] is wanted again. One load, needs no stack; once
     /// it says yes, the CPU sees what PREPARE made anew and may go back onto it.
+    ///
+    /// Context: the resting CPU, interrupts on or off.
     pub fn parked_poll(&self, cpu: CpuId) -> bool {
         self.record(cpu)
             .is_some_and(|rec| rec.edges.look().tag() != Tag::Parked)

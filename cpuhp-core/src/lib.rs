@@ -33,6 +33,38 @@
 //! platforms), and one call of [`Cpuhp::ap_run`] on the path by which its APs enter. Everything here
 //! is `no_std`, allocates nothing, owns no statics and never blocks but through [`Platform::wait`].
 //!
+//! # What the CPU does then
+//!
+//! [`Cpuhp::ap_run`] keeps the CPU: it does hotplug and nothing else, which is right for a first boot. A
+//! kernel that wants its CPU for other work enters once and polls from its idle loop or its hotplug thread:
+//!
+//! ```
+//! use cpuhp_core::{ApExit, ApNext, CpuId, Cpuhp, Platform, Who};
+//!
+//! fn ap_main<P: Platform>(hp: &Cpuhp<'_, P>, cpu: CpuId, run_a_task: impl Fn() -> bool) -> ApExit {
+//!     let mut next = hp.ap_enter(cpu, hp.platform().entry_hint(cpu));
+//!     loop {
+//!         match next {
+//!             ApNext::Off => return ApExit::Off,
+//!             ApNext::Park => return ApExit::Park,
+//!             ApNext::Refused(_) => return ApExit::Stale,
+//!             // Inside STARTING, interrupts are off and stay off.
+//!             ApNext::Spin => hp.platform().relax(),
+//!             // Not released yet, or a step asked to be called again: a short wait.
+//!             ApNext::Wait => hp.platform().wait(Who::Ap(cpu), hp.platform().now() + 1_000_000),
+//!             // Up, with nothing to do for hotplug: the CPU is the kernel's.
+//!             ApNext::Idle => {
+//!                 while !hp.has_work(cpu) && run_a_task() {}
+//!                 if !hp.has_work(cpu) {
+//!                     hp.platform().wait(Who::Ap(cpu), u64::MAX);
+//!                 }
+//!             }
+//!         }
+//!         next = hp.poll_ap(cpu);
+//!     }
+//! }
+//! ```
+//!
 //! # Where things are
 //!
 //! `everyday` and `machine` are the blocking forms. `op` moves one CPU, `bulk` many; `ap` is the moved

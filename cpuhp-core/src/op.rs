@@ -116,6 +116,8 @@ impl<P: Platform, T: Trace> WriteGuard<'_, '_, P, T> {
 
     /// Takes over the operation on `cpu` that was abandoned or that stopped as STUCK.
     ///
+    /// Context: any available CPU. Nothing runs before the first poll.
+    ///
     /// # Errors
     /// [`Why::NoSuchCpu`], [`Why::NothingToResume`], and [`Why::Busy`] for a CPU of a bulk operation that
     /// still runs; nothing changed.
