@@ -13,9 +13,9 @@ const TOOLCHAIN: &str = "nightly";
 /// Tests that run under Miri. It takes some hundred times as long, so enumerations, and waits for late CPUs, are left out.
 const SUITES: &[Suite] = &[
     // CPUs are threads here: the only place where Miri can see two of them race.
-    suite("cpuhp-sim", &["--lib"]),
-    // Every public call of the core, used well and badly, on one thread.
-    suite("cpuhp-tests", &["--test", "misuse"]),
+    suite("cpuhp-sim", &["--lib"], ""),
+    // Every public call of the core, used well and badly, on one thread. Its machines are leaked, to live as long as statics.
+    suite("cpuhp-tests", &["--test", "misuse"], "-Zmiri-ignore-leaks"),
 ];
 
 /// Tests of one package that run together.
@@ -23,10 +23,20 @@ const SUITES: &[Suite] = &[
 struct Suite {
     package: &'static str,
     target: &'static [&'static str],
+    /// Miri's own.
+    flags: &'static str,
 }
 
-const fn suite(package: &'static str, target: &'static [&'static str]) -> Suite {
-    Suite { package, target }
+const fn suite(
+    package: &'static str,
+    target: &'static [&'static str],
+    flags: &'static str,
+) -> Suite {
+    Suite {
+        package,
+        target,
+        flags,
+    }
 }
 
 /// Runs Miri; without a nightly toolchain that has it, this is a visible skip, and a failure where `CI=true`.
@@ -46,7 +56,7 @@ pub(crate) fn run() -> Result<Exit> {
     for suite in SUITES {
         let mut command = cargo::cargo_of(TOOLCHAIN);
         command.args(["miri", "test", "-p", suite.package]);
-        command.args(suite.target);
+        command.args(suite.target).env("MIRIFLAGS", suite.flags);
         process::show(command.arg("--target-dir").arg(&target_dir))?;
     }
     Ok(Exit::Pass)
