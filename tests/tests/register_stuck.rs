@@ -3,7 +3,9 @@
 
 use core::task::Poll;
 
-use cpuhp_core::{Calls, Direction, Platform, RegisterError, StateId, StepError, Who, Why};
+use cpuhp_core::{
+    Calls, Direction, OpFlags, Platform, RegisterError, StateId, StepError, Who, Why,
+};
 use cpuhp_tests::batch::calls;
 use cpuhp_tests::fake::{STEP, TICK};
 use cpuhp_tests::full::{EMPTY, ONLINE_DYN, both, keep};
@@ -131,4 +133,60 @@ fn a_dropped_registration_leaves_a_free_slot() {
         assert_eq!(handle.state().get(), at);
         assert_eq!(unregister(hp, handle), Ok(0));
     }
+}
+
+/// An `up` that succeeds after its registration was given up is undone by its own CPU: nobody else would.
+#[test]
+fn an_up_that_succeeds_too_late_is_taken_down() {
+    let (at, stuck) = (12, 6);
+    let step = keep(both("dyn:one", at));
+    let hp = scattered();
+    with(|w| {
+        w.rule(Some(stuck), at, Direction::Up, Act::Hang);
+        w.unanswered.set(Some(at));
+    });
+    assert!(register(hp, ONLINE_DYN, at, step).is_err());
+    with(|w| {
+        w.reshape(shape_with(at, "dyn:one"));
+        w.take_log();
+        w.forgive();
+    });
+    World::poll_all_now();
+    let late = calls();
+    let late: Vec<_> = late.iter().filter(|c| c.at == at).collect();
+    assert!(late.iter().all(|c| c.cpu == stuck), "{late:?}");
+    let last = late.last().expect("the CPU goes on with it");
+    assert_eq!((last.dir, last.answer), (Direction::Down, 0));
+    with(|w| {
+        w.reshape(&EMPTY);
+        w.unanswered.set(None);
+    });
+    let handle = register(hp, ONLINE_DYN, at, step).unwrap();
+    assert_eq!(unregister(hp, handle), Ok(0));
+}
+
+/// While a registration runs no CPU begins to move: it would pass the new state by.
+#[test]
+fn no_operation_begins_under_a_registration() {
+    let at = 12;
+    let step = keep(both("dyn:one", at));
+    let hp = scattered();
+    with(|w| {
+        w.reshape(shape_with(at, "dyn:one"));
+        w.rule(None, at, Direction::Up, Act::Hang);
+    });
+    let guard = hp.try_write().unwrap();
+    let mut op = guard.register(ONLINE_DYN, step, Calls::Run).unwrap();
+    assert!(with(|w| w.registering(|| op.poll(&guard))).is_pending());
+    let refused = guard.op(cpu(7), StateId::OFFLINE, OpFlags::AUTO);
+    assert_eq!(refused.unwrap_err().why(), Some(Why::Busy));
+    drop((op, guard));
+    with(|w| {
+        w.forgive();
+        w.rule(None, at, Direction::Up, Act::Fail(-1));
+        w.registering(World::poll_all_now);
+        w.forgive();
+        w.reshape(&EMPTY);
+    });
+    assert_eq!(hp.cpu_down(cpu(7)), Ok(()), "it is over with its guard");
 }
