@@ -123,7 +123,8 @@ impl BootRecord {
         self.percpu.store(boot.percpu, Ordering::Relaxed);
         self.root.store(boot.root, Ordering::Relaxed);
         // The ABI wants 16 bytes; a stack that ends elsewhere loses the rest.
-        self.stack_top.store(boot.stack_top & !0xf, Ordering::Relaxed);
+        self.stack_top
+            .store(boot.stack_top & !0xf, Ordering::Relaxed);
     }
 
     /// Takes it back: the `down` half of the same step. A kick is refused from here on.
