@@ -20,6 +20,9 @@ pub(crate) const IMAGE_LEN: usize = 0x150;
 /// What is written there.
 pub(crate) type Image = [u8; IMAGE_LEN];
 
+/// How often a CPU asks for its turn: far longer than any turn takes.
+const MOST_SPINS: u32 = 1 << 24;
+
 /// One control CPU opens or closes the page now.
 const MOVING: u32 = 1 << 31;
 
@@ -70,9 +73,10 @@ impl Window {
     /// Takes a reference; the first one opens the page and writes `image` into it.
     ///
     /// # Errors
-    /// [`KickErrorKind::BadAddress`] if the page does not open; no reference was taken.
+    /// [`KickErrorKind::BadAddress`] if the page does not open, [`KickErrorKind::Busy`] if another CPU does
+    /// not get done with it; no reference was taken.
     pub(crate) fn get(&self, image: impl FnOnce() -> Image) -> Result<(), KickError> {
-        let users = self.begin();
+        let users = self.begin().ok_or(KickError::new(KickErrorKind::Busy))?;
         let opened = users != 0 || self.write(image());
         self.end(users + u32::from(opened));
         if opened {
@@ -83,8 +87,10 @@ impl Window {
     }
 
     /// Gives a reference up; the last one restores the page and closes it.
+    ///
+    /// If another CPU does not get done with the page it stays open: that is always safe.
     pub(crate) fn put(&self) {
-        let users = self.begin();
+        let Some(users) = self.begin() else { return };
         if users == 1 {
             self.restore();
         }
@@ -97,9 +103,9 @@ impl Window {
         self.users.load(Ordering::Relaxed) & !MOVING != 0
     }
 
-    /// Waits for its turn; what the holder does is a few hundred bytes of copying.
-    fn begin(&self) -> u32 {
-        loop {
+    /// Waits for its turn, within a bound; what the holder does is a few hundred bytes of copying.
+    fn begin(&self) -> Option<u32> {
+        for _ in 0..MOST_SPINS {
             let users = self.users.load(Ordering::Relaxed) & !MOVING;
             let moved = self.users.compare_exchange_weak(
                 users,
@@ -108,10 +114,11 @@ impl Window {
                 Ordering::Relaxed,
             );
             if moved.is_ok() {
-                return users;
+                return Some(users);
             }
             core::hint::spin_loop();
         }
+        None
     }
 
     fn end(&self, users: u32) {

@@ -113,3 +113,15 @@ fn many_control_cpus_share_it() {
     let [opened, closed] = calls();
     assert!(opened == closed && opened >= 1);
 }
+
+#[test]
+fn a_turn_that_never_ends_is_an_error_and_leaves_the_page_open() {
+    let (window, bytes, calls) = page!();
+    window.get(|| [1; IMAGE_LEN]).unwrap();
+    let before = bytes();
+    window.users.fetch_or(MOVING, Ordering::Relaxed);
+    let refused = window.get(|| panic!("not its turn")).unwrap_err();
+    assert_eq!(refused.kind, KickErrorKind::Busy);
+    window.put();
+    assert_eq!((bytes(), calls()), (before, [1, 0]));
+}
