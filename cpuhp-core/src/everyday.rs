@@ -101,12 +101,6 @@ impl<P: Platform, T: Trace> Cpuhp<'_, P, T> {
     pub(crate) fn move_many(&self, plan: Plan<'_>) -> Result<BulkReport, OpError> {
         let guard = self.write()?;
         let mut op = guard.begin_bulk(plan)?;
-        loop {
-            if let Poll::Ready(report) = op.poll(&guard) {
-                return report;
-            }
-            let (cpu, deadline) = op.awaited(&guard);
-            self.platform().wait(Who::Control(cpu), deadline);
-        }
+        self.finish(&guard, &mut op)
     }
 }

@@ -107,13 +107,12 @@ impl<'a, P: Platform, T: Trace> Cpuhp<'a, P, T> {
     /// disabled.
     ///
     /// Never gives up on the first failure, not on disablements that are in force either, and never waits
-    /// without a deadline. What did not go is in
-    /// the report, and [`Self::survivors`] names it.
+    /// without a deadline. What did not go is in the report, and [`Self::survivors`] names it.
     ///
     /// Context: as [`Self::cpu_up`], on any online CPU.
     ///
     /// # Errors
-    /// [`OpError::Refused`] if another operation is in flight, or hotplug is disabled: nothing ran.
+    /// [`OpError::Refused`] if another operation is in flight: nothing ran.
     pub fn shutdown_nonboot(&self) -> Result<BulkReport, OpError> {
         let guard = self.write()?;
         let mut op = guard.begin_bulk(Plan::down(Which::All, Policy::Force))?;
@@ -123,7 +122,7 @@ impl<'a, P: Platform, T: Trace> Cpuhp<'a, P, T> {
     }
 
     /// Polls a bulk operation under the guard until it has ended.
-    fn finish(
+    pub(crate) fn finish(
         &self,
         guard: &WriteGuard<'_, '_, P, T>,
         op: &mut BulkOp,

@@ -92,7 +92,8 @@ impl<P: Platform, T: Trace> WriteGuard<'_, '_, P, T> {
         rec.target.set_state(target);
         if let Err(why) = hp.check_move(cpu, rec, target) {
             rec.target.set_state(before);
-            rec.owner.store(0, Ordering::Relaxed);
+            // Release: the target is back before the next claim; pairs with it, as `close` does.
+            rec.owner.store(0, Ordering::Release);
             return Err(why);
         }
         let auto = flags.contains(OpFlags::AUTO);
