@@ -9,13 +9,12 @@ use std::time::Duration;
 
 use anyhow::Result;
 
+use crate::arch::Arch;
 use crate::boot::{Booted, Kernel};
 use crate::exit::{Exit, usage};
 use crate::install;
-use crate::machine::Arch;
 use crate::plan::{Plan, Scenario, parse_params};
 use crate::progress::Progress;
-use crate::qemu;
 use crate::record::Log;
 use crate::show;
 
@@ -123,7 +122,7 @@ struct Measured {
 /// An unknown name, or a kernel that does not build.
 pub(crate) fn run(name: Option<&str>) -> Result<Exit> {
     let chosen = choose(name)?;
-    if let Err(missing) = install::ensure_qemu(qemu::PROGRAM) {
+    if let Err(missing) = Arch::X86_64.emulator().map_or(Ok(()), install::ensure_qemu) {
         println!("skipped: {missing}");
         return Ok(if install::is_ci() {
             Exit::Fail
@@ -318,7 +317,7 @@ mod tests {
     #[test]
     fn every_bench_is_a_plan_that_qemu_takes() {
         for bench in BENCHES {
-            qemu::check_limits(&bench.plan().unwrap()).unwrap();
+            crate::qemu::check_limits(&bench.plan().unwrap()).unwrap();
         }
         assert_eq!(choose(Some("boot")).unwrap().len(), 2);
         assert!(

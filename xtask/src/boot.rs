@@ -6,17 +6,15 @@ use std::time::Duration;
 
 use anyhow::Result;
 
+use crate::arch::Arch;
 use crate::cargo;
 use crate::check;
+use crate::flat;
 use crate::install;
-use crate::machine::Arch;
 use crate::plan::Plan;
 use crate::process::{self, Ending, Finished};
 use crate::qemu;
 use crate::record::Log;
-
-/// The target of the x86_64 kernels.
-pub(crate) const X86_TARGET: &str = "x86_64-unknown-none";
 
 /// The programs that can be booted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -46,15 +44,28 @@ impl Kernel {
     /// # Errors
     /// The target cannot be had or the build fails.
     pub(crate) fn build(self) -> Result<PathBuf> {
-        let (package, target) = match self {
-            Self::Scenarios(Arch::X86_64) => ("cpuhp-example-x86_64", Some(X86_TARGET)),
-            Self::Minimal => ("cpuhp-example-minimal", Some(X86_TARGET)),
-            Self::Scenarios(Arch::Hosted) => ("cpuhp-example-hosted", None),
+        let package = match self {
+            Self::Scenarios(arch) => arch.package(),
+            Self::Minimal => "cpuhp-example-minimal",
         };
+        let target = self.arch().target();
         if let Some(target) = target {
             install::ensure_target(target)?;
         }
-        cargo::build_binary(package, target)
+        let program = cargo::build_binary(package, target)?;
+        if self.arch() == Arch::Aarch64 {
+            // As firmware loads it: its header says where, and the device tree comes in a register.
+            return flat::write(&program);
+        }
+        Ok(program)
+    }
+
+    /// Where the kernel runs.
+    pub(crate) fn arch(self) -> Arch {
+        match self {
+            Self::Scenarios(arch) => arch,
+            Self::Minimal => Arch::X86_64,
+        }
     }
 
     /// Boots `image` as planned and judges it.
@@ -62,13 +73,12 @@ impl Kernel {
     /// # Errors
     /// The program cannot be started.
     pub(crate) fn boot(self, plan: &Plan, image: &Path) -> Result<Booted> {
-        let mut command = match plan.arch {
-            Arch::X86_64 => qemu::command(plan, image),
-            Arch::Hosted => {
-                let mut command = Command::new(image);
-                command.arg(plan.arguments());
-                command
-            }
+        let mut command = if let Some(program) = plan.arch.emulator() {
+            qemu::command(program, plan, image)
+        } else {
+            let mut command = Command::new(image);
+            command.arg(plan.arguments());
+            command
         };
         let finished = process::run_limited(&mut command, plan.limit)?;
         Ok(self.judge(plan, finished, process::line(&command)))
@@ -143,7 +153,10 @@ fn refusal(code: Option<i32>, serial: &str, errors: &str) -> Option<String> {
     let said = errors
         .lines()
         .filter(|line| is_silent && !qemu::is_noise(line));
-    let mut said = said.filter_map(|line| line.strip_prefix(qemu::PROGRAM)?.strip_prefix(": "));
+    let mut said = said.filter_map(|line| {
+        let (program, what) = line.split_once(": ")?;
+        program.starts_with("qemu-system-").then_some(what)
+    });
     said.next_back()
         .map(|line| format!("QEMU does not take this machine: {line}"))
 }

@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::machine::Arch;
+use crate::arch::Arch;
 use crate::plan::{Plan, Scenario};
 use crate::process::Ending;
 use crate::qemu;

@@ -55,7 +55,7 @@ pub(crate) enum Command {
 /// Arguments of `run`.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct RunArgs {
-    /// x86_64, hosted, or all (= every kernel in the tree)
+    /// x86_64, aarch64, riscv64, hosted, or all (= every kernel in the tree)
     #[arg(long)]
     pub(crate) arch: Option<String>,
     /// Number of CPUs that exist, the boot CPU included [default: 8, or what topology= gives]
@@ -70,8 +70,8 @@ pub(crate) struct RunArgs {
     /// Parameters of the scenario, such as timeout_ms=300 or mode=serial,parallel
     #[arg(long, value_name = "K=V", num_args = 1..)]
     pub(crate) param: Vec<String>,
-    /// The machine: absent=N, cpuid-0xb=off, cpu=NAME, thread=single|multi,
-    /// topology=sockets=3,cores=3,threads=3; hosted: absent=N, time=virtual|threads
+    /// The machine: absent=N, cpu=NAME, thread=single|multi, topology=sockets=3,cores=3,threads=3;
+    /// x86_64: cpuid-0xb=off; aarch64: el=1|2, board=virt|raspi3b; hosted: absent=N, time=virtual|threads
     #[arg(long, value_name = "K=V", num_args = 1..)]
     pub(crate) machine: Vec<String>,
     /// Seed of everything random in the scenario

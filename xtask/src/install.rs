@@ -20,12 +20,45 @@ impl fmt::Display for Missing {
     }
 }
 
-/// What to install where this program cannot do it itself.
-const QEMU_HINT: &str = "install QEMU: Debian `apt-get install qemu-system-x86 qemu-system-data seabios`, \
-Fedora `dnf install qemu-system-x86`, Arch `pacman -S qemu-system-x86`, macOS `brew install qemu`";
+/// What an emulator needs on a system: its own package, by the name that Debian, Fedora, Arch and macOS give it.
+struct Packages {
+    debian: &'static [&'static str],
+    fedora: &'static str,
+    arch: &'static str,
+}
 
-/// The packages a Debian-like system needs.
-const QEMU_PACKAGES: [&str; 3] = ["qemu-system-x86", "qemu-system-data", "seabios"];
+impl Packages {
+    fn of(program: &str) -> Self {
+        match program {
+            "qemu-system-aarch64" => Self {
+                debian: &["qemu-system-arm", "qemu-system-data"],
+                fedora: "qemu-system-aarch64",
+                arch: "qemu-system-aarch64",
+            },
+            "qemu-system-riscv64" => Self {
+                debian: &["qemu-system-misc", "qemu-system-data", "opensbi"],
+                fedora: "qemu-system-riscv",
+                arch: "qemu-system-riscv",
+            },
+            _ => Self {
+                debian: &["qemu-system-x86", "qemu-system-data", "seabios"],
+                fedora: "qemu-system-x86",
+                arch: "qemu-system-x86",
+            },
+        }
+    }
+
+    /// What to install where this program cannot do it itself.
+    fn hint(&self) -> String {
+        format!(
+            "install QEMU: Debian `apt-get install {}`, Fedora `dnf install {}`, Arch `pacman -S {}`, \
+macOS `brew install qemu`",
+            self.debian.join(" "),
+            self.fedora,
+            self.arch
+        )
+    }
+}
 
 /// Whether this is a CI machine, where a missing tool is a failure.
 pub(crate) fn is_ci() -> bool {
@@ -130,8 +163,10 @@ pub(crate) fn ensure_qemu(program: &str) -> Result<(), Missing> {
     if is_on_path(program) {
         return Ok(());
     }
+    let packages = Packages::of(program);
+    let hint = packages.hint();
     if !is_on_path("apt-get") || !is_root() {
-        return Err(Missing(format!("{program} is missing; {QEMU_HINT}")));
+        return Err(Missing(format!("{program} is missing; {hint}")));
     }
     let install = || -> Result<()> {
         if let Err(error) = process::show(apt().arg("update")) {
@@ -141,19 +176,19 @@ pub(crate) fn ensure_qemu(program: &str) -> Result<(), Missing> {
         process::show(
             apt()
                 .args(["install", "-y", "--no-install-recommends"])
-                .args(QEMU_PACKAGES),
+                .args(packages.debian),
         )
     };
     if let Err(error) = install() {
         return Err(Missing(format!(
-            "{program} is missing and {error:#}; {QEMU_HINT}"
+            "{program} is missing and {error:#}; {hint}"
         )));
     }
     if is_on_path(program) {
         Ok(())
     } else {
         Err(Missing(format!(
-            "the packages are installed but {program} is not there; {QEMU_HINT}"
+            "the packages are installed but {program} is not there; {hint}"
         )))
     }
 }

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+mod arch;
 mod bench;
 mod boot;
 mod cargo;
@@ -13,6 +14,7 @@ mod check;
 mod ci;
 mod cli;
 mod exit;
+mod flat;
 mod install;
 mod loom;
 mod machine;

@@ -5,9 +5,10 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::ValueEnum;
 
+use crate::arch::Arch;
 use crate::cli::Accel;
 use crate::exit::usage;
-use crate::machine::{Arch, Machine, Time};
+use crate::machine::{Board, Machine, Time};
 
 /// The scenarios the examples in the tree can run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -58,6 +59,9 @@ pub(crate) struct Plan {
 /// CPUs of a run that names neither a number nor a topology.
 pub(crate) const DEFAULT_SMP: u32 = 8;
 
+/// CPUs of the board `raspi3b`, which has no other number.
+pub(crate) const RASPI_SMP: u32 = 4;
+
 impl Plan {
     /// Plans scenario `boot` with the defaults of `run`.
     pub(crate) fn new(arch: Arch) -> Self {
@@ -80,6 +84,7 @@ impl Plan {
     pub(crate) fn set_smp(&mut self, asked: Option<u32>) -> Result<()> {
         let absent = self.machine.absent;
         self.smp = match (&self.machine.topology, asked) {
+            (None, None) if self.machine.board == Some(Board::Raspi3b) => RASPI_SMP,
             (None, asked) => asked.unwrap_or(DEFAULT_SMP),
             (Some(topology), None) if topology.cpus > absent => topology.cpus - absent,
             (Some(topology), Some(smp))
@@ -105,7 +110,7 @@ impl Plan {
     /// Whether the guest's clock runs with the host's, so that its times cannot exceed the wall time.
     pub(crate) fn is_clock_real(&self) -> bool {
         match self.arch {
-            Arch::X86_64 => self.accel != Accel::Icount,
+            Arch::X86_64 | Arch::Aarch64 | Arch::Riscv64 => self.accel != Accel::Icount,
             Arch::Hosted => self.machine.time != Some(Time::Virtual),
         }
     }
@@ -189,6 +194,18 @@ impl Plan {
         if machine.absent > 0 {
             words.push(format!("absent={}", machine.absent));
         }
+        words.extend(
+            machine
+                .level
+                .iter()
+                .map(|level| format!("el={}", level.number())),
+        );
+        words.extend(
+            machine
+                .board
+                .iter()
+                .map(|board| format!("board={}", board.name())),
+        );
         if machine.time == Some(Time::Virtual) {
             words.push("time=virtual".to_owned());
         }

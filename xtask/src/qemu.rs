@@ -6,16 +6,17 @@ use std::process::Command;
 
 use anyhow::Result;
 
+use crate::arch::Arch;
 use crate::cli::Accel;
 use crate::exit::usage;
-use crate::machine::{Arch, Thread};
-use crate::plan::Plan;
+use crate::machine::{Board, Level, Thread};
+use crate::plan::{Plan, RASPI_SMP};
 use crate::process::{self, Ending};
 
-/// The emulator of the x86_64 kernels.
-pub(crate) const PROGRAM: &str = "qemu-system-x86_64";
+#[cfg(test)]
+mod tests;
 
-/// The only exit status that is a pass: the kernel wrote 0x10 to the exit device.
+/// The only exit status that is a pass; each kernel gives it through the exit device of its machine.
 pub(crate) const PASS: i32 = 33;
 
 /// CPUs of q35 without a kernel-side interrupt controller: 8-bit APIC ids.
@@ -24,10 +25,16 @@ const TCG_LIMIT: u64 = 255;
 /// CPUs of q35 under KVM.
 const KVM_LIMIT: u64 = 288;
 
+/// CPUs of the machines called `virt`: with a GICv3, and of riscv64.
+const VIRT_LIMIT: u64 = 512;
+
+/// From this many harts on, threads of the host cost more than they bring.
+const HARTS_ON_ONE_THREAD: u64 = 32;
+
 /// Refuses what QEMU would refuse, in words that say what to do.
 ///
 /// # Errors
-/// More CPUs than the machine type takes.
+/// More CPUs than the machine type takes, or an accelerator that does not go with it.
 pub(crate) fn check_limits(plan: &Plan) -> Result<()> {
     let listed = plan
         .machine
@@ -35,17 +42,34 @@ pub(crate) fn check_limits(plan: &Plan) -> Result<()> {
         .as_ref()
         .map_or(0, |topology| topology.cpus.into());
     let cpus = plan.cpus().max(listed);
-    match plan.accel {
-        Accel::Tcg | Accel::Icount if cpus > TCG_LIMIT => Err(usage(format!(
+    if plan.accel == Accel::Icount && plan.machine.thread == Some(Thread::Multi) {
+        return Err(usage(
+            "icount runs all CPUs on one thread: leave thread=multi out",
+        ));
+    }
+    match (plan.arch, plan.accel) {
+        (Arch::Aarch64 | Arch::Riscv64, Accel::Kvm) => Err(usage(format!(
+            "kvm runs kernels of the host's own architecture only: use --accel tcg for {}",
+            plan.arch.name()
+        ))),
+        (Arch::Aarch64, _) if plan.machine.board == Some(Board::Raspi3b) => {
+            if plan.smp == RASPI_SMP && plan.machine.absent == 0 {
+                return Ok(());
+            }
+            Err(usage(format!(
+                "QEMU's raspi3b has {RASPI_SMP} CPUs and no other number: use --smp {RASPI_SMP}"
+            )))
+        }
+        (Arch::Aarch64 | Arch::Riscv64, _) if cpus > VIRT_LIMIT => Err(usage(format!(
+            "{cpus} CPUs asked for: QEMU's virt takes at most {VIRT_LIMIT}; use --smp {VIRT_LIMIT}"
+        ))),
+        (Arch::X86_64, Accel::Tcg | Accel::Icount) if cpus > TCG_LIMIT => Err(usage(format!(
             "{cpus} CPUs asked for: QEMU's q35 takes at most {TCG_LIMIT} without KVM; use --smp {TCG_LIMIT} or --accel kvm"
         ))),
-        Accel::Kvm if cpus > KVM_LIMIT => Err(usage(format!(
+        (Arch::X86_64, Accel::Kvm) if cpus > KVM_LIMIT => Err(usage(format!(
             "{cpus} CPUs asked for: QEMU's q35 takes at most {KVM_LIMIT}; use --smp {KVM_LIMIT}"
         ))),
-        Accel::Icount if plan.machine.thread == Some(Thread::Multi) => Err(usage(
-            "icount runs all CPUs on one thread: leave thread=multi out",
-        )),
-        Accel::Tcg | Accel::Icount | Accel::Kvm => Ok(()),
+        (Arch::X86_64 | Arch::Aarch64 | Arch::Riscv64 | Arch::Hosted, _) => Ok(()),
     }
 }
 
@@ -64,17 +88,14 @@ pub(crate) fn missing_accel(accel: Accel) -> Option<String> {
     ))
 }
 
-/// The command that boots `kernel` as planned.
-pub(crate) fn command(plan: &Plan, kernel: &Path) -> Command {
-    let mut command = Command::new(PROGRAM);
-    command.args(["-machine", "q35"]);
+/// The command that boots `kernel` as planned on `program`.
+pub(crate) fn command(program: &str, plan: &Plan, kernel: &Path) -> Command {
+    let mut command = Command::new(program);
+    command.args(["-machine", &machine(plan)]);
     command
         .args(accel(plan))
-        .args(["-cpu", &cpu(plan), "-smp", &smp(plan), "-m", "256M"]);
-    if has_qboot() {
-        // Starts in a third of SeaBIOS's time; without it QEMU takes SeaBIOS, which works as well.
-        command.args(["-bios", "qboot.rom"]);
-    }
+        .args(["-cpu", &cpu(plan), "-smp", &smp(plan)]);
+    command.args(own(program, plan));
     command
         .arg("-kernel")
         .arg(kernel)
@@ -87,30 +108,85 @@ pub(crate) fn command(plan: &Plan, kernel: &Path) -> Command {
         "-serial",
         "stdio",
     ]);
-    command.args(["-device", "isa-debug-exit,iobase=0xf4,iosize=4"]);
     command
 }
 
+/// The machine type, with what `--machine` says of it.
+fn machine(plan: &Plan) -> String {
+    let board = plan.machine.board.map_or("virt", Board::name);
+    match plan.arch {
+        Arch::X86_64 | Arch::Hosted => "q35".to_owned(),
+        Arch::Riscv64 => "virt".to_owned(),
+        Arch::Aarch64 if board == "virt" => {
+            let level = match plan.machine.level {
+                Some(Level::El2) => ",virtualization=on",
+                Some(Level::El1) | None => "",
+            };
+            format!("virt,gic-version=3{level}")
+        }
+        Arch::Aarch64 => board.to_owned(),
+    }
+}
+
+/// Memory, firmware and exit device of the architecture.
+fn own(program: &str, plan: &Plan) -> Vec<&'static str> {
+    match plan.arch {
+        Arch::X86_64 | Arch::Hosted => {
+            let mut words = vec![
+                "-m",
+                "256M",
+                "-device",
+                "isa-debug-exit,iobase=0xf4,iosize=4",
+            ];
+            if has_qboot(program) {
+                // Starts in a third of SeaBIOS's time; without it QEMU takes SeaBIOS, which works as well.
+                words.extend(["-bios", "qboot.rom"]);
+            }
+            words
+        }
+        // The board has all its memory soldered on.
+        Arch::Aarch64 if plan.machine.board == Some(Board::Raspi3b) => vec!["-semihosting"],
+        Arch::Aarch64 => vec!["-m", "1G", "-semihosting"],
+        // The exit device is a part of the machine.
+        Arch::Riscv64 => vec!["-m", "1G"],
+    }
+}
+
 fn accel(plan: &Plan) -> Vec<String> {
-    let words: &[&str] = match (plan.accel, plan.machine.thread) {
-        (Accel::Kvm, _) => &["-accel", "kvm"],
-        (Accel::Icount, _) => &[
+    let words: &[&str] = match plan.accel {
+        Accel::Kvm => &["-accel", "kvm"],
+        Accel::Icount => &[
             "-accel",
             "tcg,thread=single",
             "-icount",
             "shift=0,sleep=off",
         ],
-        (Accel::Tcg, Some(Thread::Single)) => &["-accel", "tcg,thread=single"],
-        (Accel::Tcg, Some(Thread::Multi) | None) => &["-accel", "tcg,thread=multi"],
+        Accel::Tcg => match thread(plan) {
+            Thread::Single => &["-accel", "tcg,thread=single"],
+            Thread::Multi => &["-accel", "tcg,thread=multi"],
+        },
     };
     words.iter().map(|word| (*word).to_owned()).collect()
 }
 
+/// How the CPUs are spread over host threads.
+fn thread(plan: &Plan) -> Thread {
+    let is_one = plan.arch == Arch::Riscv64 && plan.cpus() >= HARTS_ON_ONE_THREAD;
+    plan.machine.thread.unwrap_or(if is_one {
+        Thread::Single
+    } else {
+        Thread::Multi
+    })
+}
+
 fn cpu(plan: &Plan) -> String {
-    let default = match plan.accel {
+    let default = match (plan.arch, plan.accel) {
         // Some hosts list that model register and refuse to set it; QEMU then aborts.
-        Accel::Kvm => "host,arch-capabilities=off",
-        Accel::Tcg | Accel::Icount => "max",
+        (_, Accel::Kvm) => "host,arch-capabilities=off",
+        (Arch::X86_64 | Arch::Hosted, Accel::Tcg | Accel::Icount) => "max",
+        (Arch::Aarch64, _) if plan.machine.board == Some(Board::Raspi3b) => "cortex-a53",
+        (Arch::Aarch64, _) => "cortex-a72",
+        (Arch::Riscv64, _) => "rv64",
     };
     let mut words = vec![plan.machine.cpu.as_deref().unwrap_or(default)];
     words.extend(plan.machine.features.iter().map(String::as_str));
@@ -120,14 +196,17 @@ fn cpu(plan: &Plan) -> String {
 fn smp(plan: &Plan) -> String {
     match &plan.machine.topology {
         Some(topology) => format!("{},maxcpus={},{}", plan.smp, topology.cpus, topology.text),
-        None if plan.machine.absent > 0 => format!("{},maxcpus={}", plan.smp, plan.cpus()),
+        // A device tree lists only CPUs that are there.
+        None if plan.arch == Arch::X86_64 && plan.machine.absent > 0 => {
+            format!("{},maxcpus={}", plan.smp, plan.cpus())
+        }
         None => plan.smp.to_string(),
     }
 }
 
 /// Whether QEMU's data folders hold the small firmware.
-fn has_qboot() -> bool {
-    let folders = process::capture(Command::new(PROGRAM).args(["-L", "help"])).unwrap_or_default();
+fn has_qboot(program: &str) -> bool {
+    let folders = process::capture(Command::new(program).args(["-L", "help"])).unwrap_or_default();
     folders
         .lines()
         .any(|folder| Path::new(folder.trim()).join("qboot.rom").is_file())
@@ -137,14 +216,21 @@ fn has_qboot() -> bool {
 pub(crate) fn explain(arch: Arch, ending: Ending) -> Option<String> {
     let meaning = match ending.code() {
         Some(PASS) => return None,
-        Some(code) if arch == Arch::Hosted => {
-            return Some(format!("exit status {code}, only {PASS} is a pass"));
+        Some(0) if arch == Arch::X86_64 => {
+            "exit status 0: the guest reset itself (triple fault or reboot)"
         }
-        Some(0) => "exit status 0: the guest reset itself (triple fault or reboot)",
-        Some(1) => {
+        Some(0) if arch != Arch::Hosted => {
+            "exit status 0: the guest reset itself or switched the machine off"
+        }
+        Some(1) if arch == Arch::X86_64 => {
             "exit status 1: QEMU refused its command line, or the guest wrote 0 to the exit device"
         }
-        Some(255) => "exit status 255: the kernel reported a failure or a panic",
+        Some(1) if arch != Arch::Hosted => {
+            "exit status 1: QEMU refused its command line, or the guest ended with another reason"
+        }
+        Some(255) if arch != Arch::Hosted => {
+            "exit status 255: the kernel reported a failure or a panic"
+        }
         Some(code) => return Some(format!("exit status {code}, only {PASS} is a pass")),
         None if matches!(ending, Ending::TimedOut) => {
             "did not end within its time limit and was killed"
@@ -158,74 +244,4 @@ pub(crate) fn explain(arch: Arch, ending: Ending) -> Option<String> {
 pub(crate) fn is_noise(line: &str) -> bool {
     line.contains("exceeds the recommended cpus supported by KVM")
         || line.contains("hotpluggable cpus requested")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::machine::Machine;
-
-    fn plan(words: &[&str], accel: Accel, smp: Option<u32>) -> Plan {
-        let mut plan = Plan::new(Arch::X86_64);
-        let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
-        plan.machine = Machine::parse(&words, plan.arch).unwrap();
-        plan.accel = accel;
-        plan.set_smp(smp).unwrap();
-        plan
-    }
-
-    #[test]
-    fn absent_cpus_are_listed_beyond_those_that_exist() {
-        assert_eq!(
-            smp(&plan(&["absent=4"], Accel::Tcg, Some(8))),
-            "8,maxcpus=12"
-        );
-        assert_eq!(smp(&plan(&[], Accel::Tcg, Some(8))), "8");
-    }
-
-    #[test]
-    fn topology_is_handed_on() {
-        let words = ["topology=sockets=3,cores=3,threads=3"];
-        assert_eq!(
-            smp(&plan(&words, Accel::Tcg, None)),
-            "27,maxcpus=27,sockets=3,cores=3,threads=3"
-        );
-    }
-
-    #[test]
-    fn cpu_model_and_features_are_joined() {
-        assert_eq!(
-            cpu(&plan(&["cpuid-0xb=off"], Accel::Tcg, None)),
-            "max,cpuid-0xb=off"
-        );
-        assert_eq!(cpu(&plan(&["cpu=qemu64"], Accel::Tcg, None)), "qemu64");
-        assert_eq!(
-            cpu(&plan(&[], Accel::Kvm, None)),
-            "host,arch-capabilities=off"
-        );
-    }
-
-    #[test]
-    fn icount_runs_on_one_thread() {
-        let words = accel(&plan(&[], Accel::Icount, None));
-        assert_eq!(
-            words,
-            [
-                "-accel",
-                "tcg,thread=single",
-                "-icount",
-                "shift=0,sleep=off"
-            ]
-        );
-    }
-
-    #[test]
-    fn more_cpus_than_q35_takes_are_refused() {
-        assert!(check_limits(&plan(&[], Accel::Tcg, Some(255))).is_ok());
-        assert!(check_limits(&plan(&[], Accel::Tcg, Some(256))).is_err());
-        assert!(check_limits(&plan(&["absent=4"], Accel::Tcg, Some(252))).is_err());
-        assert!(check_limits(&plan(&[], Accel::Kvm, Some(288))).is_ok());
-        assert!(check_limits(&plan(&[], Accel::Kvm, Some(289))).is_err());
-        assert!(check_limits(&plan(&["thread=multi"], Accel::Icount, None)).is_err());
-    }
 }

@@ -7,11 +7,12 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use serde_json::Value;
 
+use crate::arch::Arch;
 use crate::boot::Kernel;
 use crate::cli::RunArgs;
 use crate::exit::{Exit, usage};
 use crate::install;
-use crate::machine::{Arch, Machine};
+use crate::machine::Machine;
 use crate::plan::{self, Plan};
 use crate::progress::Progress;
 use crate::qemu;
@@ -53,9 +54,7 @@ fn plan_of(args: &RunArgs, arch: Arch) -> Result<Plan> {
     plan.seed = args.seed;
     plan.limit = Duration::from_secs(args.timeout);
     plan.set_smp(args.smp)?;
-    if arch == Arch::X86_64 {
-        qemu::check_limits(&plan)?;
-    }
+    qemu::check_limits(&plan)?;
     Ok(plan)
 }
 
@@ -64,10 +63,10 @@ fn plan_of(args: &RunArgs, arch: Arch) -> Result<Plan> {
 /// # Errors
 /// QEMU is missing and the architecture was asked for by name.
 fn settle(plan: Plan, asked: Option<&str>) -> Result<Option<Plan>> {
-    if plan.arch == Arch::Hosted {
+    let Some(emulator) = plan.arch.emulator() else {
         return Ok(Some(plan));
-    }
-    if let Err(missing) = install::ensure_qemu(qemu::PROGRAM) {
+    };
+    if let Err(missing) = install::ensure_qemu(emulator) {
         if asked == Some(plan.arch.name()) {
             anyhow::bail!("{missing}");
         }

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use anyhow::Result;
 
+use crate::arch::Arch;
 use crate::boot::Kernel;
-use crate::machine::{Arch, Machine};
+use crate::machine::Machine;
 use crate::plan::{Plan, Scenario, parse_params};
 
 /// One boot of the table.
@@ -279,10 +280,7 @@ impl Case {
 
     /// Where the kernel runs.
     pub(crate) fn arch(&self) -> Arch {
-        match self.kernel {
-            Kernel::Scenarios(arch) => arch,
-            Kernel::Minimal => Arch::X86_64,
-        }
+        self.kernel.arch()
     }
 }
 

@@ -6,16 +6,15 @@ use std::time::Instant;
 
 use anyhow::Result;
 
+use crate::arch::Arch;
 use crate::boot::Kernel;
 use crate::cargo;
 use crate::cli::LoomArgs;
 use crate::exit::Exit;
 use crate::install::{self, Missing};
 use crate::loom;
-use crate::machine::Arch;
 use crate::process;
 use crate::progress::Progress;
-use crate::qemu;
 use crate::scenarios::{self, Case};
 use crate::show;
 
@@ -70,17 +69,18 @@ fn cargo_test() -> Result<Exit> {
 
 /// Boots every row of the table.
 fn boot_all(counts: &mut Counts) -> Result<Exit> {
-    let qemu = install::ensure_qemu(qemu::PROGRAM);
+    let mut emulators = Emulators::default();
     let mut images = Images::default();
     let cases: Vec<Case> = scenarios::all().collect();
     for case in &cases {
-        if case.arch() == Arch::Hosted || qemu.is_ok() {
+        if emulators.missing(case.arch()).is_none() {
             images.build(case.kernel);
         }
     }
     let progress = Progress::bar(cases.len());
     for case in &cases {
-        boot(case, &qemu, &images, &progress, counts)?;
+        let missing = emulators.missing(case.arch());
+        boot(case, missing.as_ref(), &images, &progress, counts)?;
     }
     progress.finish();
     let is_failure = counts.failed > 0 || (counts.skipped > 0 && install::is_ci());
@@ -89,7 +89,7 @@ fn boot_all(counts: &mut Counts) -> Result<Exit> {
 
 fn boot(
     case: &Case,
-    qemu: &Result<(), Missing>,
+    missing: Option<&Missing>,
     images: &Images,
     progress: &Progress,
     counts: &mut Counts,
@@ -97,7 +97,7 @@ fn boot(
     let plan = case.plan()?;
     let title = case.title(&plan);
     progress.at(&title);
-    if let (Arch::X86_64, Err(missing)) = (plan.arch, qemu) {
+    if let Some(missing) = missing {
         if install::is_ci() {
             counts.failed += 1;
             progress.done(&format!("FAIL     {title}: {missing}"));
@@ -126,6 +126,19 @@ fn boot(
         progress.done(&format!("FAIL     {title}\n{}", booted.explain()));
     }
     Ok(())
+}
+
+/// Every emulator is looked for, and installed, once.
+#[derive(Default)]
+struct Emulators(HashMap<Arch, Option<Missing>>);
+
+impl Emulators {
+    /// Why kernels of `arch` cannot be run, if so.
+    fn missing(&mut self, arch: Arch) -> Option<Missing> {
+        let emulator = arch.emulator()?;
+        let look = || install::ensure_qemu(emulator).err();
+        self.0.entry(arch).or_insert_with(look).clone()
+    }
 }
 
 /// Every kernel is built once; one that does not build fails its own rows only.

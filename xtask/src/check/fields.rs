@@ -104,7 +104,7 @@ fn ids(outcome: &Outcome, name: &str) -> Vec<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::machine::Arch;
+    use crate::arch::Arch;
     use crate::plan::parse_params;
 
     fn wrong(scenario: Scenario, absent: u32, params: &[&str], fields: &str) -> String {

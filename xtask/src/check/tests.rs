@@ -3,8 +3,9 @@
 use std::process::Command;
 
 use super::*;
+use crate::arch::Arch;
 use crate::cli::Accel;
-use crate::machine::{Arch, Machine};
+use crate::machine::Machine;
 use crate::plan::parse_params;
 
 const GOOD: &str = r#"@cpuhp {"ev":"start","arch":"x86_64","smp":3,"scenario":"boot","params":{},"version":"0.1.0"}

@@ -49,7 +49,7 @@ fn check_event(record: &Record, cpus: u64) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::machine::Arch;
+    use crate::arch::Arch;
 
     const STEP: &str = r#"@cpuhp {"ev":"step","cpu":3,"state":13,"name":"sched:online","dir":"up","rollback":false,"on":3,"t0":5,"t1":7,"err":null}"#;
     const CALL: &str = r#"@cpuhp {"ev":"call","id":1,"from":0,"cpu":3,"site":"a.rs:3","queue":1,"ipi":"sent","entry":2,"exit":3}"#;

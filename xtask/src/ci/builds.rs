@@ -14,7 +14,10 @@ use crate::process;
 pub(super) const LIBRARIES: [&str; 2] = ["cpuhp-core", "cpuhp-x86"];
 
 /// The kernels, with their target.
-const KERNELS: [&str; 2] = ["cpuhp-example-x86_64", "cpuhp-example-minimal"];
+const KERNELS: &[(&str, &str)] = &[
+    ("cpuhp-example-x86_64", "x86_64-unknown-none"),
+    ("cpuhp-example-minimal", "x86_64-unknown-none"),
+];
 
 /// Bare-metal targets that the libraries must build for.
 pub(crate) const BARE_METAL: [&str; 3] = [
@@ -72,14 +75,15 @@ pub(super) fn cross() -> Result<Exit> {
         install::ensure_target(target)?;
         let mut members = clippy_for(target);
         members.args(packages(&LIBRARIES));
-        if target.starts_with("x86_64") {
-            members.args(packages(&KERNELS));
-        }
         done(members.args(["--", "-D", "warnings"]))?;
         let mut probe = clippy_for(target);
         probe.args(["--all-features", "--manifest-path", PROBE]);
         probe.arg("--target-dir").arg(&probe_dir);
         done(probe.args(["--", "-D", "warnings"]))?;
+    }
+    for (kernel, target) in KERNELS {
+        install::ensure_target(target)?;
+        done(clippy_for(target).args(["-p", kernel, "--", "-D", "warnings"]))?;
     }
     Ok(Exit::Pass)
 }
