@@ -20,6 +20,7 @@ mod contexts;
 mod control;
 mod cycle;
 mod lock;
+mod owner;
 mod phases;
 mod steps;
 mod world;
