@@ -35,6 +35,8 @@ pub(crate) fn run<M: Machine>(stage: &Stage<'_, M>) {
         samples.clear();
     }
     let mut is_first = true;
+    // Whatever is found wrong belongs to some mode: before the first window too, and between two.
+    let mut counted = 0;
     for _ in 0..params.rounds.unwrap_or(1) {
         for mode in params.modes() {
             let ready = if is_first { Ok(()) } else { clear(stage) };
@@ -45,6 +47,9 @@ pub(crate) fn run<M: Machine>(stage: &Stage<'_, M>) {
             if let Err(why) = ready.and_then(|()| round(stage, mode, total)) {
                 return stage.refuse(why);
             }
+            let found = stage.scene.violations.count();
+            total.violations += found - counted;
+            counted = found;
         }
     }
     stage.scene.violations.print_and_clear(stage.machine);
@@ -94,7 +99,6 @@ fn reset_dead<M: Machine>(stage: &Stage<'_, M>) {
 
 /// One window in one mode, with its checks.
 fn round<M: Machine>(stage: &Stage<'_, M>, mode: Mode, total: &mut Totals) -> Result<(), Unable> {
-    let before = stage.scene.violations.count();
     stage.scene.begin_window();
     let window = match mode {
         Mode::Raw => raw(stage)?,
@@ -117,7 +121,6 @@ fn round<M: Machine>(stage: &Stage<'_, M>, mode: Mode, total: &mut Totals) -> Re
         stage.machine.polls_max(cpu).or_else(seen)
     });
     total.polls = total.polls.max(polls.max().unwrap_or(0));
-    total.violations += stage.scene.violations.count() - before;
     Ok(())
 }
 
@@ -297,6 +300,7 @@ fn report<M: Machine>(stage: &Stage<'_, M>, mode: Mode, total: Totals) {
         if mode != Mode::Raw {
             line.number("online", 1 + came().count() as u64)?;
             line.numbers("failed", failed().map(|(cpu, ..)| cpu.get()))?;
+            line.numbers("not_present", stage.not_present().map(CpuId::get))?;
             line.number("ap_polls_max", total.polls)?;
         }
         line.number("kick_to_alive_ns", least(alive))?;

@@ -88,6 +88,17 @@ pub enum Toggle {
     On,
 }
 
+impl Toggle {
+    /// Reads a value of the command line: 0 or 1.
+    pub fn read(value: &str) -> Option<Self> {
+        match value {
+            "0" => Some(Self::Off),
+            "1" => Some(Self::On),
+            _ => None,
+        }
+    }
+}
+
 /// Everything the command line says, with the defaults for what it does not say.
 #[derive(Clone, Copy, Debug)]
 pub struct Params {
@@ -99,6 +110,8 @@ pub struct Params {
     pub seed: u64,
     /// Listed CPUs that never come (0).
     pub absent: u32,
+    /// Listed CPUs that the machine does not serve: they are not present, and nobody tries them (0).
+    pub unserved: u32,
     /// Rounds, if given; each scenario has its own default.
     pub rounds: Option<u32>,
     /// Who drives `cycle` (0).
@@ -135,6 +148,7 @@ impl Default for Params {
             smp: None,
             seed: 1,
             absent: 0,
+            unserved: 0,
             rounds: None,
             from: From::Boot,
             withhold: 2,
@@ -244,6 +258,7 @@ impl Params {
             "smp" => self.smp = Some(number(value, 1, 1 << 20)?),
             "seed" => self.seed = number(value, 0, u64::MAX)?,
             "absent" => self.absent = number(value, 0, 1 << 20)?,
+            "unserved" => self.unserved = number(value, 0, 1 << 20)?,
             "rounds" => self.rounds = Some(number(value, 1, MOST_ROUNDS)?),
             "withhold" => self.withhold = number(value, 0, 1 << 20)?,
             "from" => self.from = from(value)?,
@@ -265,7 +280,7 @@ const SCENARIOS: &str = "one of boot, cycle, bulk, partial, fault, dead";
 const MODES: &str =
     "a list of raw, serial, split, parallel, such as mode=serial,parallel, each once";
 const RANGE: &str = "a whole number in the range of this key";
-const KEYS: &str = "one of scenario, mode, smp, seed, absent, rounds, withhold, from, steps, solo, trace, \
+const KEYS: &str = "one of scenario, mode, smp, seed, absent, unserved, rounds, withhold, from, steps, solo, trace, \
     alive_delay_us, starting_sleep_us, online_sleep_us, down_sleep_us, timeout_ms, or a key of this machine";
 
 fn named<T: Copy>(all: &[(&str, T)], value: &str) -> Option<T> {
@@ -315,11 +330,7 @@ fn steps(value: &str) -> Result<u32, &'static str> {
 }
 
 fn toggle(value: &str) -> Result<Toggle, &'static str> {
-    match value {
-        "0" => Ok(Toggle::Off),
-        "1" => Ok(Toggle::On),
-        _ => Err("0 or 1"),
-    }
+    Toggle::read(value).ok_or("0 or 1")
 }
 
 #[cfg(test)]

@@ -58,11 +58,25 @@ impl<M: Machine> Stage<'_, M> {
 
     // ---- CPUs
 
-    /// Returns every CPU but the driving one.
-    pub(crate) fn others(&self) -> impl Iterator<Item = CpuId> + use<M> {
+    /// Returns every CPU that is present, but for the driving one.
+    pub(crate) fn others(&self) -> impl Iterator<Item = CpuId> {
         let control = self.scene.control.load(Ordering::Relaxed);
+        let is_other = move |cpu: &CpuId| cpu.get() != control && self.is_present(*cpu);
+        self.all().filter(is_other)
+    }
+
+    /// Returns every listed CPU that is not present.
+    pub(crate) fn not_present(&self) -> impl Iterator<Item = CpuId> {
+        self.all().filter(|cpu| !self.is_present(*cpu))
+    }
+
+    fn all(&self) -> impl Iterator<Item = CpuId> + use<M> {
         let cpus = u32::try_from(self.hp().cpus()).unwrap_or(u32::MAX);
-        (0..cpus).filter(move |cpu| *cpu != control).map(CpuId::new)
+        (0..cpus).map(CpuId::new)
+    }
+
+    fn is_present(&self, cpu: CpuId) -> bool {
+        self.hp().platform().present(cpu)
     }
 
     /// Returns those of them that are online.

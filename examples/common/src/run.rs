@@ -104,6 +104,12 @@ fn check_size<M: Machine>(stage: &Stage<'_, M>) {
     if logs != listed {
         scene.wrong(Violation::Count, boot, logs, listed);
     }
+    let unserved = u64::from(scene.params.unserved);
+    let not_present = stage.not_present().count() as u64;
+    if not_present != unserved {
+        let first = stage.not_present().next().unwrap_or(boot);
+        scene.wrong(Violation::Presence, first, not_present, unserved);
+    }
 }
 
 /// Returns how the run ended; [`Verdict::Fail`] until it has.

@@ -31,9 +31,10 @@ pub(crate) enum Violation {
     Deadline,
     HeldUp,
     Time,
+    Presence,
 }
 
-const ALL: [(Violation, &str); 20] = [
+const ALL: [(Violation, &str); 21] = [
     (Violation::Order, "a callback ran out of order"),
     (Violation::WrongCpu, "a callback ran on the wrong CPU"),
     (
@@ -78,6 +79,10 @@ const ALL: [(Violation, &str); 20] = [
     ),
     (Violation::HeldUp, "missing CPUs held living ones up"),
     (Violation::Time, "times are out of order"),
+    (
+        Violation::Presence,
+        "the wrong number of CPUs is not present",
+    ),
 ];
 
 /// How many are kept.
@@ -114,7 +119,6 @@ impl Violations {
     }
 
     /// Counts a violation; `found` and `right` are two numbers that help to understand it.
-    /// Counts a violation.
     pub(crate) fn add(&self, what: Violation, cpu: CpuId, found: u64, right: u64) {
         let at = self.count.fetch_add(1, Ordering::Relaxed) as usize;
         if let Some(slot) = self.first.get(at) {

@@ -71,6 +71,16 @@ fn absent_cpus_are_the_failed_ones() {
 }
 
 #[test]
+fn what_is_wrong_before_the_first_window_fails_the_run() {
+    // Every CPU is present here, whatever the command line says.
+    let output = run("smp=4 unserved=1");
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(text.contains("not present (0, expected 1)"), "{text}");
+    assert!(text.contains("\"pass\":false"), "{text}");
+}
+
+#[test]
 fn another_cpu_can_drive_and_the_boot_cpu_goes_too() {
     for time in BOTH {
         let text = pass(&format!("scenario=cycle from=last smp=3 rounds=2 {time}"));

@@ -9,6 +9,8 @@
 
 use core::arch::global_asm;
 
+use cpuhp_example_kernel::CpuMemory;
+
 /// Bytes of the boot CPU's stack.
 const STACK: usize = 64 * 1024;
 
@@ -114,8 +116,10 @@ pub(crate) fn lower_table() -> u64 {
 }
 
 /// Returns the stack the boot CPU began on, which nobody needs once that CPU has been off.
-pub(crate) fn first_stack() -> (*mut u64, usize) {
-    ((&raw const boot_stack).cast_mut().cast(), STACK)
+pub(crate) fn first_stack() -> CpuMemory {
+    let start = (&raw const boot_stack).cast_mut().cast();
+    // SAFETY: the stack is this image's, page aligned, and after its first CPU was off nobody uses it.
+    unsafe { CpuMemory::new(start, STACK) }
 }
 
 /// First Rust of the boot CPU.

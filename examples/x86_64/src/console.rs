@@ -6,6 +6,7 @@
 
 use core::fmt::{self, Write};
 
+use cpuhp_example_common::Verdict;
 use qemu_exit::QEMUExit;
 use spin::Mutex;
 use uart_16550::backend::PioBackend;
@@ -61,19 +62,12 @@ pub(crate) fn print_last(args: fmt::Arguments<'_>) {
     }
 }
 
-/// How the machine ends.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Ending {
-    Pass,
-    Fail,
-}
-
 /// Ends the machine.
-pub(crate) fn exit(ending: Ending) -> ! {
+pub(crate) fn exit(verdict: Verdict) -> ! {
     // SAFETY: QEMU is started with its exit device at this port.
     let device = unsafe { qemu_exit::X86::new(EXIT, PASS) };
-    match ending {
-        Ending::Pass => device.exit_success(),
-        Ending::Fail => device.exit(FAIL),
+    match verdict {
+        Verdict::Pass => device.exit_success(),
+        Verdict::Fail => device.exit(FAIL),
     }
 }

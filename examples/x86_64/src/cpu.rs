@@ -2,7 +2,7 @@
 //!
 //! A PREPARE step hands area, stack and page table to the backend, a STARTING step loads GDT and TSS
 //! on the AP; until then it runs on the GDT of `boot`, which the entry code gave it. While a CPU is
-//! off all this holds nothing but poison; see [`crate::poison`].
+//! off all this holds nothing but poison.
 #![expect(
     unsafe_code,
     reason = "descriptor tables are loaded by instructions and read by the processor"
@@ -13,12 +13,11 @@ use core::cell::UnsafeCell;
 use core::mem::offset_of;
 
 use cpuhp_core::CpuId;
+use cpuhp_example_kernel::{CpuMemory, MAX_CPUS, PerCpu};
 use cpuhp_x86::Boot;
 
 use crate::{boot, interrupts};
 
-/// CPUs this kernel has memory for.
-pub(crate) const MAX_CPUS: usize = 320;
 /// Bytes of an AP's stack, and of the stack for double faults and NMIs.
 const STACK: usize = 16 * 1024;
 const FAULT_STACK: usize = 4096;
@@ -52,23 +51,11 @@ struct Area {
 #[repr(C, align(16))]
 struct Stack<const LEN: usize>([u8; LEN]);
 
-/// Memory that one CPU writes at a time: the control CPU while its owner is off, then the owner.
-struct PerCpu<T>([UnsafeCell<T>; MAX_CPUS]);
-
-// SAFETY: each element is one CPU's; `get` gives an address only, and every use names its reason.
-unsafe impl<T> Sync for PerCpu<T> {}
-
-impl<T> PerCpu<T> {
-    fn get(&self, cpu: CpuId) -> Option<*mut T> {
-        self.0.get(cpu.index()).map(UnsafeCell::get)
-    }
-}
-
-static AREAS: PerCpu<Area> = PerCpu([const { UnsafeCell::new(Area::ZERO) }; MAX_CPUS]);
+static AREAS: PerCpu<Area> = PerCpu::new([const { UnsafeCell::new(Area::ZERO) }; MAX_CPUS]);
 static STACKS: PerCpu<Stack<STACK>> =
-    PerCpu([const { UnsafeCell::new(Stack([0; STACK])) }; MAX_CPUS]);
+    PerCpu::new([const { UnsafeCell::new(Stack([0; STACK])) }; MAX_CPUS]);
 static FAULT_STACKS: PerCpu<Stack<FAULT_STACK>> =
-    PerCpu([const { UnsafeCell::new(Stack([0; FAULT_STACK])) }; MAX_CPUS]);
+    PerCpu::new([const { UnsafeCell::new(Stack([0; FAULT_STACK])) }; MAX_CPUS]);
 
 /// A CPU's own top page table.
 #[repr(C, align(4096))]
@@ -84,7 +71,7 @@ impl Root {
     }
 }
 
-static ROOTS: PerCpu<Root> = PerCpu([const { UnsafeCell::new(Root([0; 512])) }; MAX_CPUS]);
+static ROOTS: PerCpu<Root> = PerCpu::new([const { UnsafeCell::new(Root([0; 512])) }; MAX_CPUS]);
 
 impl Area {
     const ZERO: Self = Self {
@@ -141,16 +128,13 @@ pub(crate) fn prepare(cpu: CpuId) -> Option<Boot> {
     })
 }
 
-/// Everything that `cpu` could touch while it runs and that nobody else needs: address and bytes.
-pub(crate) fn memory_of(cpu: CpuId) -> [Option<(*mut u64, usize)>; 4] {
-    fn piece<T>(memory: &PerCpu<T>, cpu: CpuId) -> Option<(*mut u64, usize)> {
-        memory.get(cpu).map(|at| (at.cast(), size_of::<T>()))
-    }
+/// Everything here that `cpu` could touch while it runs.
+pub(crate) fn memory_of(cpu: CpuId) -> [Option<CpuMemory>; 4] {
     [
-        piece(&AREAS, cpu),
-        piece(&STACKS, cpu),
-        piece(&FAULT_STACKS, cpu),
-        piece(&ROOTS, cpu),
+        AREAS.memory(cpu),
+        STACKS.memory(cpu),
+        FAULT_STACKS.memory(cpu),
+        ROOTS.memory(cpu),
     ]
 }
 

@@ -8,9 +8,8 @@
 use core::cell::UnsafeCell;
 use core::ptr::NonNull;
 
+use cpuhp_example_kernel::MAX_CPUS;
 use cpuhp_x86::{LowPage, ParkRegion, Resting};
-
-use crate::cpu::MAX_CPUS;
 
 /// End of what `boot` maps.
 const END: u64 = 1 << 32;

@@ -2,8 +2,7 @@
 //! system-call registers, timer.
 //!
 //! A CPU comes back in another state than it came first: INIT keeps most of it, the park region
-//! clears CR4. So each unit is set up whole, whatever is found; what only the first entry may do is
-//! told apart by [`Entry`].
+//! clears CR4. So each unit is set up whole, whatever is found.
 #![expect(
     unsafe_code,
     reason = "control registers and model-specific registers are reached by instructions only"
@@ -11,13 +10,7 @@
 
 use core::arch::asm;
 
-use cpuhp_core::{CpuId, Entry, MaskStore, words};
-
 use crate::apic;
-use crate::cpu::MAX_CPUS;
-
-/// CPUs that have been set up before. Each changes its own bit.
-static SEEN: MaskStore<{ words(MAX_CPUS) }> = MaskStore::new();
 
 const CR0_MP: u64 = 1 << 1;
 const CR0_EM_TS: u64 = 1 << 2 | 1 << 3;
@@ -27,22 +20,7 @@ const LSTAR: u32 = 0xc000_0082;
 const FMASK: u32 = 0xc000_0084;
 
 /// Sets all units of the calling CPU up. Context: STARTING, interrupts off.
-///
-/// # Panics
-/// If `entry` is not what this kernel has seen of the CPU itself.
-pub(crate) fn enter(cpu: CpuId, entry: Entry) {
-    let seen = if SEEN.get().contains(cpu) {
-        Entry::Again
-    } else {
-        Entry::First
-    };
-    assert!(
-        entry == seen,
-        "entry of {cpu}: told {entry:?}, seen {seen:?}"
-    );
-    if entry == Entry::First {
-        SEEN.get_mut().insert(cpu);
-    }
+pub(crate) fn enter() {
     floating_point();
     // Kernel and user segments, entry, and the flags it clears. This kernel has no user mode.
     for (register, value) in [(STAR, 0x0013_0008_u64 << 32), (LSTAR, 0), (FMASK, 0x200)] {

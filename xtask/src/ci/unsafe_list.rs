@@ -18,6 +18,7 @@ const ROLES: &[Role] = &[
     role("cpuhp-x86/src/park", Due::Now),
     role("cpuhp-x86/tests/oracle", Due::Now),
     role("cpuhp-core/src/aref", Due::Later),
+    role("examples/kernel/src/memory", Due::Now),
     role("examples/minimal/src/boot", Due::Now),
     role("examples/minimal/src/main", Due::Now),
     role("examples/x86_64/src/apic", Due::Now),
@@ -27,7 +28,6 @@ const ROLES: &[Role] = &[
     role("examples/x86_64/src/interrupts", Due::Now),
     role("examples/x86_64/src/kernel", Due::Now),
     role("examples/x86_64/src/memory", Due::Now),
-    role("examples/x86_64/src/poison", Due::Now),
     role("examples/x86_64/src/units", Due::Now),
     role("xtask/probe/src/main", Due::Now),
 ];
