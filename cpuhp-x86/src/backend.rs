@@ -104,9 +104,7 @@ impl X86 {
     pub unsafe fn new(config: Config<'_>) -> Result<Self, SetupError> {
         let common = config.common;
         let madt = Madt::parse(config.madt)?;
-        if config.wake_vector < 0x20 || config.wake_vector == 0xff {
-            return Err(SetupError::WakeNumber(u32::from(config.wake_vector)));
-        }
+        check_vector(config.wake_vector)?;
         let low_page = config.low_page.ok_or(SetupError::NoWakeMethod)?;
         // SAFETY: promise 2 gives the backend the page, and this is its only window.
         let window = unsafe { Window::new(low_page)? };
@@ -147,6 +145,9 @@ impl X86 {
         let stub = park.map_or(0, |park| park.stub());
         let engine = Engine::new(records, common.timings, Slots { slots, stub });
         engine.adopt(numbered.boot);
+        let this_cpu = common.this_cpu.unwrap_or(entry::this_cpu);
+        #[cfg(feature = "critical-section")]
+        crate::critical_section::install(this_cpu);
         Ok(Self {
             records,
             numbered,
@@ -156,7 +157,7 @@ impl X86 {
             apic,
             clock: Clock::new(common.clock_hz, ticks()),
             timeouts: common.timeouts,
-            this_cpu: common.this_cpu.unwrap_or(entry::this_cpu),
+            this_cpu,
             base_is_record: common.this_cpu.is_none(),
             idle: common.idle,
             context: common.context,
@@ -344,6 +345,14 @@ pub struct OpenPage<'a> {
 impl Drop for OpenPage<'_> {
     fn drop(&mut self) {
         self.backend.window.put();
+    }
+}
+
+/// The vectors below 0x20 are the exceptions', 0xff is the spurious interrupt's.
+fn check_vector(vector: u8) -> Result<(), SetupError> {
+    match vector {
+        0x20..=0xfe => Ok(()),
+        _ => Err(SetupError::WakeNumber(u32::from(vector))),
     }
 }
 

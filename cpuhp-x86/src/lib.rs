@@ -50,6 +50,8 @@ mod apic;
 mod backend;
 pub mod clock;
 mod config;
+#[cfg(all(feature = "critical-section", target_arch = "x86_64"))]
+mod critical_section;
 #[cfg(target_arch = "x86_64")]
 mod entry;
 mod kick;

@@ -73,9 +73,11 @@ pub(super) fn cross() -> Result<Exit> {
     let probe_dir = cargo::metadata()?.target_directory.join("size");
     for target in BARE_METAL {
         install::ensure_target(target)?;
-        let mut members = clippy_for(target);
-        members.args(packages(&LIBRARIES));
-        done(members.args(["--", "-D", "warnings"]))?;
+        for features in [&[][..], &["--all-features"]] {
+            let mut members = clippy_for(target);
+            members.args(packages(&LIBRARIES)).args(features);
+            done(members.args(["--", "-D", "warnings"]))?;
+        }
         let mut probe = clippy_for(target);
         probe.args(["--all-features", "--manifest-path", PROBE]);
         probe.arg("--target-dir").arg(&probe_dir);
@@ -98,11 +100,16 @@ fn clippy_for(target: &str) -> Command {
 }
 
 pub(super) fn docs() -> Result<Exit> {
-    done(
-        cargo::cargo()
-            .args(["doc", "--no-deps"])
-            .env("RUSTDOCFLAGS", "-D warnings"),
-    )
+    let libraries = packages(&LIBRARIES);
+    for what in [&[][..], &[&["--all-features"], &libraries[..]].concat()] {
+        done(
+            cargo::cargo()
+                .args(["doc", "--no-deps"])
+                .args(what)
+                .env("RUSTDOCFLAGS", "-D warnings"),
+        )?;
+    }
+    Ok(Exit::Pass)
 }
 
 pub(super) fn msrv() -> Result<Exit> {

@@ -13,6 +13,7 @@ const ROLES: &[Role] = &[
     // `X86::new`, where the kernel promises everything once.
     role("cpuhp-x86/src/backend", Due::Now),
     role("cpuhp-x86/src/clock/tsc", Due::Now),
+    role("cpuhp-x86/src/critical_section", Due::Now),
     role("cpuhp-x86/src/entry", Due::Now),
     role("cpuhp-x86/src/low_page", Due::Now),
     role("cpuhp-x86/src/park", Due::Now),
