@@ -80,6 +80,15 @@ pub trait Platform: Sync {
         true
     }
 
+    /// Returns in which wave [`crate::WriteGuard::bring_up`] kicks `cpu`: lower ones first. Default: all in
+    /// one.
+    ///
+    /// Where CPUs are the threads of a core, the first of each core is 0 and its siblings are 1: what a
+    /// core does once for all its threads is then begun by one of them.
+    fn wave(&self, _cpu: CpuId) -> u8 {
+        0
+    }
+
     /// Returns the epoch bits that firmware handed to this entry of `cpu`, if it can carry any.
     ///
     /// Context: `cpu` itself, on entry.
@@ -183,6 +192,9 @@ impl<P: Platform> Platform for &P {
     }
     fn present(&self, cpu: CpuId) -> bool {
         (**self).present(cpu)
+    }
+    fn wave(&self, cpu: CpuId) -> u8 {
+        (**self).wave(cpu)
     }
     fn entry_hint(&self, cpu: CpuId) -> Option<u8> {
         (**self).entry_hint(cpu)

@@ -22,6 +22,7 @@ use crate::madt::Madt;
 use crate::park::code::Manner;
 use crate::park::{Region, Spec};
 use crate::record::BootRecord;
+use crate::topology::smt::ThreadBits;
 use crate::topology::{self, IdLeaf, Numbered};
 
 /// Our APIC driver, for kernels without one. It is every CPU's, so there is one.
@@ -31,6 +32,7 @@ static APIC: Apic<Hardware> = Apic::new(Hardware::new());
 pub struct X86 {
     records: &'static [BootRecord],
     pub(crate) numbered: Numbered,
+    threads: ThreadBits,
     pub(crate) engine: Engine,
     pub(crate) window: Window,
     pub(crate) boot: Snapshot,
@@ -109,10 +111,7 @@ impl X86 {
         // SAFETY: promise 2 gives the backend the page, and this is its only window.
         let window = unsafe { Window::new(low_page)? };
         // SAFETY: promise 3: ring 0.
-        let boot = unsafe { Snapshot::take() };
-        if boot.cr3 >= 1 << 32 {
-            return Err(SetupError::Above4G(boot.cr3));
-        }
+        let boot = unsafe { boot_state()? };
         let leaf = IdLeaf::choose(entry::cpuid);
         let id = leaf.read(entry::cpuid);
         let numbered = topology::number(&madt, id, common.numbering, common.records)?;
@@ -124,6 +123,8 @@ impl X86 {
         let records = common.records.get(..numbered.cpus as usize).unwrap_or(&[]);
         let this = records.get(numbered.boot.index());
         let this = this.ok_or(SetupError::NoRecords)?;
+        let threads = ThreadBits::read(leaf, entry::cpuid);
+        threads.mark_all(records);
         if common.this_cpu.is_none() {
             // SAFETY: promise 3: without a `this_cpu` the GS base is ours.
             unsafe { entry::set_base(this) };
@@ -151,6 +152,7 @@ impl X86 {
         Ok(Self {
             records,
             numbered,
+            threads,
             engine,
             window,
             boot,
@@ -209,6 +211,7 @@ impl X86 {
     pub fn set_present(&self, cpu: CpuId) {
         if let Some(record) = self.record(cpu) {
             record.set_present();
+            self.threads.mark_core_of(record, self.records);
         }
     }
 
@@ -346,6 +349,19 @@ impl Drop for OpenPage<'_> {
     fn drop(&mut self) {
         self.backend.window.put();
     }
+}
+
+/// Reads what every AP shall have as the boot CPU has it.
+///
+/// # Safety
+/// 1. The caller is the boot CPU in ring 0.
+unsafe fn boot_state() -> Result<Snapshot, SetupError> {
+    // SAFETY: promise 1.
+    let boot = unsafe { Snapshot::take() };
+    if boot.cr3 >= 1 << 32 {
+        return Err(SetupError::Above4G(boot.cr3));
+    }
+    Ok(boot)
 }
 
 /// The vectors below 0x20 are the exceptions', 0xff is the spurious interrupt's.

@@ -169,6 +169,11 @@ impl Platform for X86 {
         self.is_present(cpu)
     }
 
+    /// 0 for the first thread of each core, 1 for its siblings.
+    fn wave(&self, cpu: CpuId) -> u8 {
+        self.record(cpu).map_or(0, BootRecord::wave)
+    }
+
     /// Returns the epoch bits of the start value, or those of the record where a SIPI carried none. The
     /// entry code has refused a value that does not belong to the last kick.
     fn entry_hint(&self, cpu: CpuId) -> Option<u8> {

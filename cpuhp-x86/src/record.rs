@@ -22,6 +22,8 @@ pub struct Boot {
 
 /// The CPU is there: enabled by firmware, or made present later.
 const PRESENT: u32 = 1;
+/// It shares its core with a present CPU of a lower id.
+const SIBLING: u32 = 2;
 
 /// A poke that the CPU has not consumed yet; set by anybody.
 const POKED: u32 = 1;
@@ -175,6 +177,16 @@ impl BootRecord {
 
     pub(crate) fn is_present(&self) -> bool {
         self.flags.load(Ordering::Relaxed) & PRESENT != 0
+    }
+
+    /// Says that another thread of its core comes first. CPUs are added only, so it stays so.
+    pub(crate) fn set_sibling(&self) {
+        self.flags.fetch_or(SIBLING, Ordering::Relaxed);
+    }
+
+    /// Returns the wave in which the CPU is kicked: 0, or 1 where another thread of its core comes first.
+    pub(crate) fn wave(&self) -> u8 {
+        u8::from(self.flags.load(Ordering::Relaxed) & SIBLING != 0)
     }
 
     pub(crate) fn hw_id(&self) -> HwId {

@@ -12,6 +12,8 @@ use crate::config::{Numbering, SetupError};
 use crate::madt::{CpuKind, Entry, Listed, Madt};
 use crate::record::BootRecord;
 
+pub(crate) mod smt;
+
 /// The CPUID leaf that gives a CPU's APIC id.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u32)]

@@ -55,6 +55,8 @@ pub struct Sim {
     pub refusal: Option<KickError>,
     /// What firmware says of it.
     pub present: bool,
+    /// In which wave it is kicked.
+    pub wave: u8,
     /// Whether it can be stopped.
     pub can_off: Option<bool>,
     /// The epoch bits it was handed at its last kick.
@@ -70,6 +72,7 @@ impl Default for Sim {
             lingers: 1,
             refusal: None,
             present: true,
+            wave: 0,
             can_off: None,
             hint: None,
             polls: 0,
@@ -216,6 +219,10 @@ impl Platform for Fake {
 
     fn present(&self, cpu: CpuId) -> bool {
         with(|w| w.sims.borrow()[cpu.index()].present)
+    }
+
+    fn wave(&self, cpu: CpuId) -> u8 {
+        with(|w| w.sims.borrow()[cpu.index()].wave)
     }
 
     fn kick_done(&self, cpu: CpuId, how: KickOutcome) {

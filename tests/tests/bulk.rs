@@ -56,6 +56,27 @@ fn all_are_prepared_then_all_are_kicked_then_they_run() {
     }
 }
 
+/// Lower waves are kicked first, each in index order; the numbers of the waves need not be dense.
+#[test]
+fn waves_are_kicked_lowest_first() {
+    for (table, shape) in TABLES {
+        let hp = machine(table, shape);
+        let waves = |n: u32| [7, 0, 0, 255, 0, 7][n as usize];
+        for n in aps() {
+            with(|w| w.sim(n, |sim| sim.wave = waves(n)));
+        }
+        assert!(hp.bring_up(Which::All).unwrap().is_complete());
+        let kicked = with(World::log);
+        let kicked = kicked.iter().filter_map(|event| match event {
+            Event::Kick(n, Ok(())) => Some(*n),
+            Event::Kick(..) | Event::Call(_) | Event::KickDone(..) | Event::Unpark(_) => None,
+        });
+        let mut expected: Vec<u32> = aps().collect();
+        expected.sort_by_key(|n| (waves(*n), *n));
+        assert!(kicked.eq(expected));
+    }
+}
+
 /// Where STARTING takes one at a time, all have arrived before the first is let go.
 #[test]
 fn all_arrive_before_the_first_enters_an_exclusive_starting() {

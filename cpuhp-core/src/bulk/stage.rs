@@ -149,13 +149,20 @@ impl BulkOp {
 
     // ---- passes
 
-    /// Advances every CPU once, so that all of them are on their way.
+    /// Advances every CPU once, lower waves first, so that all of them are on their way.
     #[inline(never)]
     pub(super) fn issue<P: Platform, T: Trace>(&mut self, hp: &Cpuhp<'_, P, T>) -> Poll<()> {
-        if self.mode == Mode::Together {
+        let mut next = (self.mode == Mode::Together).then_some(0);
+        while let Some(wave) = next.take() {
+            self.cursor = 0;
             while let Some(cpu) = hp.storage.next(Kind::Pending, self.cursor) {
                 self.cursor = cpu.get() + 1;
-                self.advance(hp, cpu);
+                let its = hp.platform().wave(cpu);
+                if its == wave {
+                    self.advance(hp, cpu);
+                } else if its > wave {
+                    next = Some(next.map_or(its, |next: u8| next.min(its)));
+                }
             }
         }
         (self.pass, self.cursor) = (Pass::Collect, 0);
