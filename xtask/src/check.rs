@@ -61,6 +61,8 @@ fn check_frame(plan: &Plan, log: &Log) -> Vec<String> {
             | Record::Kick(_)
             | Record::Fault(_)
             | Record::Call(_)
+            | Record::Table(_)
+            | Record::Window(_)
             | Record::TraceLost(_) => {}
         }
     }
@@ -302,6 +304,8 @@ pub(crate) fn check_minimal(log: &Log, ending: Ending) -> Vec<String> {
             | Record::Kick(_)
             | Record::Fault(_)
             | Record::Call(_)
+            | Record::Table(_)
+            | Record::Window(_)
             | Record::TraceLost(_)
             | Record::Done(_) => {}
         }

@@ -22,6 +22,8 @@ pub(crate) enum Record {
     Kick(Kick),
     Fault(Fault),
     Call(Call),
+    Table(Table),
+    Window(Window),
     TraceLost(TraceLost),
     Panic(Panic),
     Done(Done),
@@ -88,7 +90,7 @@ pub(crate) struct Step {
     pub(crate) err: Option<Value>,
 }
 
-#[derive(Clone, Copy, Debug, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Direction {
     Up,
@@ -129,6 +131,22 @@ pub(crate) struct Call {
     pub(crate) ipi: String,
     pub(crate) entry: u64,
     pub(crate) exit: u64,
+}
+
+/// Where the sections of the kernel's table of steps begin.
+#[derive(Clone, Copy, Debug, Deserialize)]
+pub(crate) struct Table {
+    pub(crate) kick: u64,
+    pub(crate) ap_idle: u64,
+    pub(crate) online: u64,
+}
+
+/// One timed window of scenario `boot`.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Window {
+    pub(crate) mode: String,
+    pub(crate) t0: u64,
+    pub(crate) t1: u64,
 }
 
 /// Events that the trace buffer had no room for.
@@ -214,6 +232,8 @@ impl Log {
             | Record::Kick(_)
             | Record::Fault(_)
             | Record::Call(_)
+            | Record::Table(_)
+            | Record::Window(_)
             | Record::TraceLost(_)
             | Record::Panic(_)
             | Record::Done(_) => None,

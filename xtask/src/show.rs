@@ -59,6 +59,8 @@ pub(crate) fn booted(plan: &Plan, booted: &Booted) {
         | Record::Kick(_)
         | Record::Fault(_)
         | Record::Call(_)
+        | Record::Table(_)
+        | Record::Window(_)
         | Record::Panic(_)
         | Record::Done(_) => 0,
     });

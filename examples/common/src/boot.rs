@@ -9,6 +9,7 @@ use crate::log::CpuLog;
 use crate::machine::{Machine, Unable};
 use crate::params::Mode;
 use crate::result::Stage;
+use crate::trace;
 use crate::violation::Violation;
 
 /// What the rounds of one mode came to.
@@ -149,6 +150,7 @@ fn up<M: Machine>(stage: &Stage<'_, M>, mode: Mode) -> Window {
         }
     }
     let took = stage.now().saturating_sub(begin);
+    trace::window(stage.scene, mode, begin);
     let waited = stage.scene.waited.load(Ordering::Relaxed);
     check::all(stage.machine, stage.scene);
     check_who_came(stage);

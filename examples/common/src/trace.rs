@@ -8,7 +8,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use cpuhp_core::{CpuId, Direction, StateId, StepError, StepEvent, StepResult, Tag, Trace};
 
 use crate::json;
-use crate::params::Toggle;
+use crate::params::{Mode, Toggle};
 use crate::scene::{self, Scene};
 
 /// The tracer of every example kernel. Writes into the [`Scene`].
@@ -30,6 +30,7 @@ pub struct Event {
 const STEP: u64 = 1;
 const EDGE: u64 = 2;
 const KICK: u64 = 3;
+const WINDOW: u64 = 4;
 
 impl Event {
     /// Makes an empty one.
@@ -104,6 +105,15 @@ impl Trace for Tracer {
     }
 }
 
+/// Keeps the timed window of `mode` that began at `begin` and ends now.
+pub(crate) fn window(scene: &Scene, mode: Mode, begin: u64) {
+    if scene.params.trace == Toggle::On {
+        let driver = scene.host.this_cpu();
+        let what = WINDOW | (mode as u64) << 8;
+        keep(scene, begin, driver, driver, what, None);
+    }
+}
+
 /// Returns the scene if events are wanted.
 fn traced() -> Option<&'static Scene> {
     scene::get().filter(|scene| scene.params.trace == Toggle::On)
@@ -127,8 +137,13 @@ fn keep(scene: &Scene, begin: u64, cpu: CpuId, on: CpuId, what: u64, error: Opti
     slot.what.store(what, Ordering::Release);
 }
 
-/// Prints every event, and how many were lost. Called at rest.
+/// Prints where the sections of the table begin, every event, and how many were lost. Called at rest.
 pub(crate) fn print(scene: &Scene) {
+    json::line(scene.host, "table", |line| {
+        line.number("kick", scene.table.kick().get())?;
+        line.number("ap_idle", scene.table.ap_idle().get())?;
+        line.number("online", scene.table.online().get())
+    });
     for event in scene.parts.events {
         // Acquire: pairs with `keep`.
         let what = event.what.load(Ordering::Acquire);
@@ -139,6 +154,7 @@ pub(crate) fn print(scene: &Scene) {
                 line.number("cpu", low(&event.who))?;
                 line.number("t", event.begin.load(Ordering::Relaxed))
             }),
+            WINDOW => print_window(scene, event, what),
             _ => break,
         }
     }
@@ -174,6 +190,16 @@ fn print_edge(scene: &Scene, event: &Event, what: u64) {
         line.text("from", &tag_name(what >> 8 & 0xff))?;
         line.text("to", &tag_name(what >> 16 & 0xff))?;
         line.number("t", event.begin.load(Ordering::Relaxed))
+    });
+}
+
+fn print_window(scene: &Scene, event: &Event, what: u64) {
+    let mode = usize::try_from(what >> 8 & 0xff).unwrap_or(usize::MAX);
+    let name = Mode::ALL.get(mode).map_or("", |(name, _)| name);
+    json::line(scene.host, "window", |line| {
+        line.text("mode", &name)?;
+        line.number("t0", event.begin.load(Ordering::Relaxed))?;
+        line.number("t1", event.end.load(Ordering::Relaxed))
     });
 }
 

@@ -32,6 +32,15 @@ fn check_event(record: &Record, cpus: u64) -> Option<String> {
                 [call.queue.min(call.entry), call.exit],
             )
         }
+        Record::Window(window) => {
+            let what = format!("window of mode {}", window.mode);
+            (what, &[], [window.t0, window.t1])
+        }
+        Record::Table(table) => {
+            let starts = [table.kick, table.ap_idle, table.online];
+            let wrong = format!("the sections of the table begin at {starts:?}");
+            return (!starts.is_sorted()).then_some(wrong);
+        }
         Record::Start(_)
         | Record::Result(_)
         | Record::Fault(_)
@@ -79,5 +88,14 @@ mod tests {
     fn time_that_runs_backwards_fails() {
         assert!(wrong(&STEP.replace(r#""t1":7"#, r#""t1":4"#)).contains("begins at 5 ns"));
         assert!(wrong(&CALL.replace(r#""exit":3"#, r#""exit":0"#)).contains("ends at 0 ns"));
+        let window = r#"@cpuhp {"ev":"window","mode":"serial","t0":5,"t1":4}"#;
+        assert!(wrong(window).contains("mode serial begins at 5 ns"));
+    }
+
+    #[test]
+    fn table_whose_sections_are_not_in_order_fails() {
+        let table = r#"@cpuhp {"ev":"table","kick":3,"ap_idle":6,"online":10}"#;
+        assert_eq!(wrong(table), "");
+        assert!(wrong(&table.replace("10", "5")).contains("[3, 6, 5]"));
     }
 }
