@@ -181,6 +181,7 @@ fn check_boot(plan: &Plan, boot: &BootResult, wall: Duration) -> Vec<String> {
     for row in &boot.per_cpu {
         wrong.extend(check_row(boot, row, limit));
     }
+    wrong.extend(check_waves(plan, boot));
     wrong.extend(check_totals(boot));
     wrong
         .into_iter()
@@ -254,6 +255,37 @@ fn check_row(boot: &BootResult, row: &PerCpu, limit: Option<u64>) -> Option<Stri
     Some(format!(
         "CPU {cpu} came after {last} ns, but the whole boot took {limit} ns of host time"
     ))
+}
+
+/// The first thread of each core is in wave 0 and its siblings in wave 1. The boot CPU is a first one.
+fn check_waves(plan: &Plan, boot: &BootResult) -> Vec<String> {
+    // QEMU's models say nothing of threads then, so every CPU counts as a core.
+    let is_silent = plan
+        .machine
+        .features
+        .iter()
+        .any(|word| word == "cpuid-0xb=off");
+    let topology = plan.machine.topology.as_ref().filter(|_| !is_silent);
+    let threads = topology.map_or(1, |has| has.threads);
+    let first = u64::from(plan.smp.div_ceil(threads)) - 1;
+    let right = [first, u64::from(plan.smp) - 1 - first];
+    let mut waves = [0, 0];
+    for row in &boot.per_cpu {
+        match usize::try_from(row.wave)
+            .ok()
+            .and_then(|wave| waves.get_mut(wave))
+        {
+            Some(count) => *count += 1,
+            None => return vec![format!("CPU {} is in wave {}", row.cpu, row.wave)],
+        }
+    }
+    if waves == right {
+        return Vec::new();
+    }
+    vec![format!(
+        "{} and {} secondaries in waves 0 and 1, expected {} and {} with threads={threads}",
+        waves[0], waves[1], right[0], right[1]
+    )]
 }
 
 /// The totals fit together: minimum <= median, alive <= online.

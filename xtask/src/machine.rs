@@ -58,6 +58,8 @@ pub(crate) struct Topology {
     pub(crate) text: String,
     /// Product of all dimensions.
     pub(crate) cpus: u32,
+    /// Threads of one core.
+    pub(crate) threads: u32,
 }
 
 impl Machine {
@@ -188,23 +190,28 @@ impl Time {
 
 impl Topology {
     fn parse(text: &str) -> Result<Self> {
-        let mut cpus = 1_u32;
+        let (mut cpus, mut threads) = (1_u32, 1);
         for part in text.split(',') {
-            let size = match part.split_once('=') {
-                Some(("sockets" | "dies" | "cores" | "threads", size)) => size.parse::<u32>().ok(),
+            let bad = || {
+                usage(format!(
+                    "`--machine topology={text}`: write sizes like topology=sockets=3,cores=3,threads=3 (also dies=)"
+                ))
+            };
+            let (name, size) = part.split_once('=').ok_or_else(bad)?;
+            let size = match name {
+                "sockets" | "dies" | "cores" | "threads" => size.parse::<u32>().ok(),
                 _ => None,
             };
-            cpus = size.filter(|size| *size > 0).and_then(|size| cpus.checked_mul(size)).ok_or_else(
-                || {
-                    usage(format!(
-                        "`--machine topology={text}`: write sizes like topology=sockets=3,cores=3,threads=3 (also dies=)"
-                    ))
-                },
-            )?;
+            let size = size.filter(|size| *size > 0).ok_or_else(bad)?;
+            cpus = cpus.checked_mul(size).ok_or_else(bad)?;
+            if name == "threads" {
+                threads = size;
+            }
         }
         Ok(Self {
             text: text.to_owned(),
             cpus,
+            threads,
         })
     }
 }
@@ -249,12 +256,18 @@ mod tests {
             machine.topology,
             Some(Topology {
                 text: "sockets=3,cores=3".to_owned(),
-                cpus: 9
+                cpus: 9,
+                threads: 1,
             })
         );
         assert_eq!(
             parse(&["time=virtual"], Arch::Hosted).unwrap().time,
             Some(Time::Virtual)
+        );
+        let machine = parse(&["topology=cores=4,threads=2"], Arch::X86_64).unwrap();
+        assert_eq!(
+            machine.topology.map(|has| (has.cpus, has.threads)),
+            Some((8, 2))
         );
         let machine = parse(&["el=2", "board=raspi3b"], Arch::Aarch64).unwrap();
         assert_eq!(machine.level, Some(Level::El2));

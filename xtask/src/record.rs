@@ -71,6 +71,8 @@ pub(crate) struct BootResult {
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct PerCpu {
     pub(crate) cpu: u64,
+    /// The wave it was kicked in: 0 for the first thread of its core, 1 for the others.
+    pub(crate) wave: u64,
     pub(crate) alive_ns: u64,
     pub(crate) online_ns: Option<u64>,
 }

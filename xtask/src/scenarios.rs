@@ -92,7 +92,17 @@ const EMULATED: &[Case] = &[
         ..X86
     },
     Case {
-        machine: &["cpuid-0xb=off"],
+        machine: &["topology=cores=4,threads=2"],
+        params: ALL_MODES,
+        ..X86
+    },
+    Case {
+        machine: &["topology=cores=4,threads=4", "absent=3"],
+        params: &["timeout_ms=300"],
+        ..X86
+    },
+    Case {
+        machine: &["topology=cores=4,threads=2", "cpuid-0xb=off"],
         ..X86
     },
     Case {

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::boot::Booted;
 use crate::plan::Plan;
-use crate::record::{BootResult, Outcome, Record};
+use crate::record::{BootResult, Outcome, PerCpu, Record};
 
 /// Rows of the CPU table; above that only the slowest CPUs are shown.
 const ROWS: usize = 64;
@@ -96,44 +96,22 @@ fn boot_result(plan: &Plan, boot: &BootResult) {
     }
 }
 
+/// A CPU's total and its cells.
+type Cells = (u64, [String; 5]);
+
 fn cpu_table(boot: &BootResult) -> Table {
-    let mut table = table(&["CPU", "state", "kick→alive", "alive→online", "total"], 2);
+    let [alive, online] = ["kick→alive", "alive→online"];
+    let mut table = table(&["CPU", "state", "wave", alive, online, "total"], 2);
     let mut rows = BTreeMap::new();
     for row in &boot.per_cpu {
-        let total = row.online_ns.unwrap_or(row.alive_ns);
-        let state = if row.online_ns.is_some() {
-            "online"
-        } else {
-            "alive"
-        };
-        let rest = row
-            .online_ns
-            .map_or("-".to_owned(), |online| time(online - row.alive_ns));
-        rows.insert(
-            row.cpu,
-            (
-                total,
-                [state.to_owned(), time(row.alive_ns), rest, time(total)],
-            ),
-        );
+        rows.insert(row.cpu, times_of(row));
     }
     for cpu in boot.failed.iter().flatten() {
-        let dash = || "-".to_owned();
-        rows.insert(
-            *cpu,
-            (u64::MAX, ["failed".to_owned(), dash(), dash(), dash()]),
-        );
+        rows.insert(*cpu, without_times("failed"));
     }
     let boot_cpu = (0..boot.cpus).find(|cpu| !rows.contains_key(cpu));
     if let Some(cpu) = boot_cpu {
-        let dash = || "-".to_owned();
-        rows.insert(
-            cpu,
-            (
-                u64::MAX,
-                ["online (boot CPU)".to_owned(), dash(), dash(), dash()],
-            ),
-        );
+        rows.insert(cpu, without_times("online (boot CPU)"));
     }
     let hidden = rows.len().saturating_sub(ROWS);
     let mut totals: Vec<u64> = rows.values().map(|(total, _)| *total).collect();
@@ -149,6 +127,27 @@ fn cpu_table(boot: &BootResult) -> Table {
         ]);
     }
     table
+}
+
+fn times_of(row: &PerCpu) -> Cells {
+    let total = row.online_ns.unwrap_or(row.alive_ns);
+    let (state, rest) = match row.online_ns {
+        Some(online) => ("online", time(online - row.alive_ns)),
+        None => ("alive", "-".to_owned()),
+    };
+    let cells = [
+        state.to_owned(),
+        row.wave.to_string(),
+        time(row.alive_ns),
+        rest,
+        time(total),
+    ];
+    (total, cells)
+}
+
+fn without_times(state: &str) -> Cells {
+    let [wave, alive, rest, total] = ["-"; 4].map(str::to_owned);
+    (u64::MAX, [state.to_owned(), wave, alive, rest, total])
 }
 
 fn fields(plan: &Plan, outcome: &Outcome) {
@@ -184,7 +183,7 @@ mod tests {
 
     fn boot(secondaries: u64) -> BootResult {
         let rows: Vec<Value> = (1..=secondaries)
-            .map(|cpu| serde_json::json!({"cpu": cpu, "alive_ns": cpu * 10, "online_ns": cpu * 20}))
+            .map(|cpu| serde_json::json!({"cpu": cpu, "wave": 0, "alive_ns": cpu * 10, "online_ns": cpu * 20}))
             .collect();
         let fields = serde_json::json!({
             "mode": "parallel", "cpus": secondaries + 2, "failed": [secondaries + 1],

@@ -154,6 +154,9 @@ fn up<M: Machine>(stage: &Stage<'_, M>, mode: Mode) -> Window {
     let waited = stage.scene.waited.load(Ordering::Relaxed);
     check::all(stage.machine, stage.scene);
     check_who_came(stage);
+    if mode == Mode::Parallel {
+        check_waves(stage);
+    }
     Window {
         alive: last(stage, |log| log.alive.load(Ordering::Relaxed)),
         online: last(stage, |log| log.online.load(Ordering::Relaxed)),
@@ -187,6 +190,30 @@ fn check_who_came<M: Machine>(stage: &Stage<'_, M>) {
     if failed != scene.params.absent {
         let first = stage.others().next().unwrap_or_default();
         scene.wrong(Violation::Existence, first, failed, scene.params.absent);
+    }
+}
+
+/// No CPU was kicked before one of a lower wave.
+fn check_waves<M: Machine>(stage: &Stage<'_, M>) {
+    let (mut wave, mut lower) = (Some(0), 0);
+    while let Some(this) = wave.take() {
+        let mut last = lower;
+        for cpu in stage.others() {
+            let Some(log) = stage.scene.cpu(cpu) else {
+                continue;
+            };
+            let its = stage.hp().platform().wave(cpu);
+            if its > this {
+                wave = Some(wave.map_or(its, |next: u8| next.min(its)));
+            } else if its == this {
+                let kicked = log.kicked.load(Ordering::Relaxed);
+                if kicked < lower {
+                    stage.scene.wrong(Violation::Wave, cpu, kicked, lower);
+                }
+                last = last.max(kicked);
+            }
+        }
+        lower = last;
     }
 }
 
@@ -314,6 +341,7 @@ fn report<M: Machine>(stage: &Stage<'_, M>, mode: Mode, total: Totals) {
         }
         line.objects("per_cpu", came(), |object, (cpu, alive, online)| {
             object.number("cpu", cpu.get())?;
+            object.number("wave", stage.hp().platform().wave(cpu))?;
             object.number("alive_ns", alive)?;
             match mode {
                 Mode::Raw => Ok(()),

@@ -112,6 +112,10 @@ impl<P: Platform> Platform for Forward<P> {
         self.inner.present(cpu)
     }
 
+    fn wave(&self, cpu: CpuId) -> u8 {
+        self.inner.wave(cpu)
+    }
+
     fn entry_hint(&self, cpu: CpuId) -> Option<u8> {
         self.inner.entry_hint(cpu)
     }

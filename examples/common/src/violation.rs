@@ -32,9 +32,10 @@ pub(crate) enum Violation {
     HeldUp,
     Time,
     Presence,
+    Wave,
 }
 
-const ALL: [(Violation, &str); 21] = [
+const ALL: [(Violation, &str); 22] = [
     (Violation::Order, "a callback ran out of order"),
     (Violation::WrongCpu, "a callback ran on the wrong CPU"),
     (
@@ -82,6 +83,10 @@ const ALL: [(Violation, &str); 21] = [
     (
         Violation::Presence,
         "the wrong number of CPUs is not present",
+    ),
+    (
+        Violation::Wave,
+        "a CPU was kicked before one of an earlier wave",
     ),
 ];
 

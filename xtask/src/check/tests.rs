@@ -9,12 +9,12 @@ use crate::machine::Machine;
 use crate::plan::parse_params;
 
 const GOOD: &str = r#"@cpuhp {"ev":"start","arch":"x86_64","smp":3,"scenario":"boot","params":{},"version":"0.1.0"}
-@cpuhp {"ev":"result","scenario":"boot","pass":true,"mode":"parallel","cpus":4,"online":3,"failed":[3],"ap_polls_max":2,"kick_to_alive_ns":900,"kick_to_alive_ns_median":950,"kick_to_online_ns":1900,"kick_to_online_ns_median":1950,"control_ns_per_cpu":40,"per_cpu":[{"cpu":1,"alive_ns":700,"online_ns":1700},{"cpu":2,"alive_ns":900,"online_ns":1900}],"violations":0}
+@cpuhp {"ev":"result","scenario":"boot","pass":true,"mode":"parallel","cpus":4,"online":3,"failed":[3],"ap_polls_max":2,"kick_to_alive_ns":900,"kick_to_alive_ns_median":950,"kick_to_online_ns":1900,"kick_to_online_ns_median":1950,"control_ns_per_cpu":40,"per_cpu":[{"cpu":1,"wave":0,"alive_ns":700,"online_ns":1700},{"cpu":2,"wave":0,"alive_ns":900,"online_ns":1900}],"violations":0}
 @cpuhp {"ev":"done","pass":true}
 "#;
 
 const RAW: &str = r#"@cpuhp {"ev":"start","arch":"x86_64","smp":3,"scenario":"boot","params":{},"version":"0.1.0"}
-@cpuhp {"ev":"result","scenario":"boot","pass":true,"mode":"raw","cpus":3,"kick_to_alive_ns":900,"kick_to_alive_ns_median":900,"per_cpu":[{"cpu":1,"alive_ns":700},{"cpu":2,"alive_ns":900}],"violations":0}
+@cpuhp {"ev":"result","scenario":"boot","pass":true,"mode":"raw","cpus":3,"kick_to_alive_ns":900,"kick_to_alive_ns_median":900,"per_cpu":[{"cpu":1,"wave":0,"alive_ns":700},{"cpu":2,"wave":0,"alive_ns":900}],"violations":0}
 @cpuhp {"ev":"done","pass":true}
 "#;
 
@@ -181,7 +181,7 @@ fn counts_must_agree() {
         "0 ids in failed, expected 1",
     );
     fails(r#""failed":[3],"#, "", "no list `failed`");
-    let row = r#",{"cpu":2,"alive_ns":900,"online_ns":1900}"#;
+    let row = r#",{"cpu":2,"wave":0,"alive_ns":900,"online_ns":1900}"#;
     fails(row, "", "1 rows in per_cpu with 3 CPUs online");
 }
 
@@ -190,6 +190,32 @@ fn ids_must_be_different_and_in_range() {
     fails(r#"{"cpu":2,"#, r#"{"cpu":1,"#, "CPU 1 is named twice");
     fails(r#""failed":[3]"#, r#""failed":[2]"#, "CPU 2 is named twice");
     fails(r#"{"cpu":2,"#, r#"{"cpu":4,"#, "CPU 4 of 4 CPUs");
+}
+
+#[test]
+fn waves_must_be_those_of_the_topology() {
+    fails(
+        r#""cpu":2,"wave":0"#,
+        r#""cpu":2,"wave":1"#,
+        "expected 2 and 0",
+    );
+    fails(
+        r#""cpu":2,"wave":0"#,
+        r#""cpu":2,"wave":2"#,
+        "CPU 2 is in wave 2",
+    );
+    fails(r#""cpu":2,"wave":0"#, r#""cpu":2"#, "missing field `wave`");
+
+    // Three of the four threads of two cores exist: the boot CPU, its sibling, and the third.
+    let mut plan = plan();
+    let words = ["topology=cores=2,threads=2", "absent=1"].map(str::to_owned);
+    plan.machine = Machine::parse(&words, plan.arch).unwrap();
+    let sibling = GOOD.replace(r#""cpu":1,"wave":0"#, r#""cpu":1,"wave":1"#);
+    assert_eq!(wrong(&plan, &sibling), "");
+    assert!(wrong(&plan, GOOD).contains("2 and 0 secondaries"));
+    plan.machine.features.push("cpuid-0xb=off".to_owned());
+    assert_eq!(wrong(&plan, GOOD), "", "nothing tells threads apart");
+    assert!(wrong(&plan, &sibling).contains("1 and 1 secondaries"));
 }
 
 #[test]
@@ -257,11 +283,11 @@ fn totals_must_fit_together() {
 
 #[test]
 fn raw_has_a_row_per_secondary() {
-    let short = RAW.replace(r#",{"cpu":2,"alive_ns":900}"#, "");
+    let short = RAW.replace(r#",{"cpu":2,"wave":0,"alive_ns":900}"#, "");
     assert!(wrong(&raw_plan(), &short).contains("1 rows in per_cpu, expected 2"));
     let slow = RAW.replace(
-        r#"{"cpu":2,"alive_ns":900}"#,
-        r#"{"cpu":2,"alive_ns":1900000000}"#,
+        r#"{"cpu":2,"wave":0,"alive_ns":900}"#,
+        r#"{"cpu":2,"wave":0,"alive_ns":1900000000}"#,
     );
     assert!(wrong(&raw_plan(), &slow).contains("of host time"));
 }

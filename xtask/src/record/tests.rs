@@ -67,7 +67,7 @@ fn machine_line_inside_another_line_is_an_error() {
 
 #[test]
 fn boot_fields_are_typed() {
-    let serial = r#"@cpuhp {"ev":"result","scenario":"boot","pass":true,"mode":"raw","cpus":2,"kick_to_alive_ns":5,"kick_to_alive_ns_median":5,"per_cpu":[{"cpu":1,"alive_ns":5}],"violations":0}"#;
+    let serial = r#"@cpuhp {"ev":"result","scenario":"boot","pass":true,"mode":"raw","cpus":2,"kick_to_alive_ns":5,"kick_to_alive_ns_median":5,"per_cpu":[{"cpu":1,"wave":0,"alive_ns":5}],"violations":0}"#;
     let log = Log::parse(serial);
     let boot = log.results().next().unwrap().boot().unwrap();
     assert_eq!(
