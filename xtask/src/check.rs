@@ -267,18 +267,16 @@ fn check_waves(plan: &Plan, boot: &BootResult) -> Vec<String> {
         .any(|word| word == "cpuid-0xb=off");
     let topology = plan.machine.topology.as_ref().filter(|_| !is_silent);
     let threads = topology.map_or(1, |has| has.threads);
-    let first = u64::from(plan.smp.div_ceil(threads)) - 1;
-    let right = [first, u64::from(plan.smp) - 1 - first];
-    let mut waves = [0, 0];
-    for row in &boot.per_cpu {
-        match usize::try_from(row.wave)
-            .ok()
-            .and_then(|wave| waves.get_mut(wave))
-        {
-            Some(count) => *count += 1,
-            None => return vec![format!("CPU {} is in wave {}", row.cpu, row.wave)],
-        }
+    if let Some(row) = boot.per_cpu.iter().find(|row| row.wave > 1) {
+        return vec![format!("CPU {} is in wave {}", row.cpu, row.wave)];
     }
+    let siblings = u64::from(plan.smp - plan.smp.div_ceil(threads));
+    let rows = boot.per_cpu.len() as u64;
+    let right = [rows.saturating_sub(siblings), siblings];
+    let waves = [0, 1].map(|wave| {
+        let rows = boot.per_cpu.iter().filter(|row| row.wave == wave);
+        rows.count() as u64
+    });
     if waves == right {
         return Vec::new();
     }
