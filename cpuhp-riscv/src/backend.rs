@@ -115,6 +115,9 @@ impl Riscv {
         unsafe { entry::install(&boot, records, places, common.ap_main) };
         let engine = Engine::new(records, Sbi, common.timings, places);
         engine.adopt(numbered.boot);
+        let this_cpu = common.this_cpu.unwrap_or(csr::this_cpu);
+        #[cfg(feature = "critical-section")]
+        crate::critical_section::install(this_cpu);
         Ok(Self {
             records,
             numbered,
@@ -123,7 +126,7 @@ impl Riscv {
             timings: common.timings,
             timeouts: common.timeouts,
             poll_ns: u64::from(common.timings.poll_us) * 1_000,
-            this_cpu: common.this_cpu.unwrap_or(csr::this_cpu),
+            this_cpu,
             base_is_record: common.this_cpu.is_none(),
             idle: common.idle,
             context: common.context,
@@ -171,11 +174,6 @@ impl Riscv {
         if let Some(record) = self.record(cpu) {
             record.set_present();
         }
-    }
-
-    /// Returns the wave in which `cpu` is to be started: 0, or 1 if it shares its core with another.
-    pub fn wave(&self, cpu: CpuId) -> u8 {
-        self.record(cpu).map_or(0, BootRecord::wave)
     }
 
     /// Returns what can be done with `cpu`.

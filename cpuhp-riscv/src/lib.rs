@@ -47,6 +47,8 @@ extern crate std;
 mod backend;
 pub mod clock;
 mod config;
+#[cfg(all(feature = "critical-section", target_arch = "riscv64"))]
+mod critical_section;
 #[cfg(target_arch = "riscv64")]
 mod csr;
 #[cfg(any(feature = "dtoolkit", test))]

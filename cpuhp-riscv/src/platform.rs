@@ -133,6 +133,10 @@ impl Platform for Riscv {
         self.is_present(cpu)
     }
 
+    fn wave(&self, cpu: CpuId) -> u8 {
+        self.record(cpu).map_or(0, BootRecord::wave)
+    }
+
     /// Returns the epoch bits of the start value. The entry code has refused a value that does not
     /// belong to the last kick.
     fn entry_hint(&self, cpu: CpuId) -> Option<u8> {
