@@ -6,6 +6,7 @@
 
 use crate::cpu::CpuId;
 use crate::drive::pause;
+use crate::error::StepError;
 use crate::handshake::{Order, Request, Tag, Word};
 use crate::hotplug::Cpuhp;
 use crate::mask::Kind;
@@ -13,7 +14,6 @@ use crate::platform::{Platform, Who};
 use crate::record::Record;
 use crate::step::{Direction, How, Rollback, Section, StateId};
 use crate::trace::Trace;
-use crate::walk::Stop;
 
 /// What an AP does after a poll.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -286,7 +286,7 @@ impl<P: Platform, T: Trace> Cpuhp<'_, P, T> {
         }
         let idle = self.table().ap_idle();
         let how = word.how();
-        if self.walk(cpu, rec, cpu, how, idle) != Stop::Done {
+        if self.walk(cpu, rec, cpu, how, idle).result.is_err() {
             return Flow::Return(ApNext::Spin);
         }
         Self::mark_entered(rec, Section::Starting);
@@ -324,24 +324,25 @@ impl<P: Platform, T: Trace> Cpuhp<'_, P, T> {
             Section::Online,
             if back { Rollback::Yes } else { Rollback::No },
         );
-        match self.walk(cpu, rec, cpu, how, goal) {
-            Stop::Pending => return Flow::Return(ApNext::Wait),
-            Stop::Done => rec.mend(),
-            Stop::Torn(at, err, second) => {
-                rec.set_torn(at);
-                if back {
-                    rec.walk_second.set(at, err);
+        let stop = self.walk(cpu, rec, cpu, how, goal);
+        match stop.result {
+            Ok(()) => rec.mend(),
+            Err(StepError::WOULD_BLOCK) => return Flow::Return(ApNext::Wait),
+            Err(err) => {
+                let at = stop.at(rec, goal);
+                let met = if back {
+                    &rec.walk_second
                 } else {
-                    rec.walk_first.set(at, err);
-                    rec.walk_second.set(at, second);
-                }
-            }
-            Stop::Failed(at, err) if back => rec.walk_second.set(at, err),
-            Stop::Failed(at, err) => {
-                rec.walk_first.set(at, err);
-                if !request.is_rollback() {
-                    rec.mode.set(BACK);
-                    return Flow::Again;
+                    &rec.walk_first
+                };
+                met.set(at, err);
+                match stop.undo {
+                    Some(second) if !back => rec.walk_second.set(at, second),
+                    None if !back && !request.is_rollback() => {
+                        rec.mode.set(BACK);
+                        return Flow::Again;
+                    }
+                    Some(_) | None => {}
                 }
             }
         }
@@ -362,13 +363,13 @@ impl<P: Platform, T: Trace> Cpuhp<'_, P, T> {
         let undoing = rec.mode.get() == BACK;
         let dir = if undoing { dir.opposite() } else { dir };
         match self.invoke(cpu, rec, cpu, at, dir, what) {
-            Stop::Pending => return Flow::Return(ApNext::Wait),
-            Stop::Done if !undoing && dir == Direction::Up && self.is_given_up(at, what) => {
+            Ok(()) if !undoing && dir == Direction::Up && self.is_given_up(at, what) => {
                 rec.mode.set(BACK);
                 return Flow::Again;
             }
-            Stop::Done => {}
-            Stop::Failed(at, err) | Stop::Torn(at, err, _) => rec.walk_first.set(at, err),
+            Ok(()) => {}
+            Err(StepError::WOULD_BLOCK) => return Flow::Return(ApNext::Wait),
+            Err(err) => rec.walk_first.set(at, err),
         }
         rec.mode.set(IDLE);
         rec.edges.ap_answer(request, rec.state());
@@ -418,7 +419,7 @@ impl<P: Platform, T: Trace> Cpuhp<'_, P, T> {
                 Some(request) => request.how(Section::Starting, Rollback::No),
                 None => How::forward(Section::Starting),
             };
-            if self.walk(cpu, rec, cpu, how, kick) != Stop::Done {
+            if self.walk(cpu, rec, cpu, how, kick).result.is_err() {
                 return Flow::Return(ApNext::Spin);
             }
             rec.mode.set(IDLE);

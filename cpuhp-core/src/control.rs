@@ -10,9 +10,8 @@ use crate::cpu::CpuId;
 use crate::error::OpError;
 use crate::fault::FaultAt;
 use crate::hotplug::Cpuhp;
-use crate::instance::Instances;
 use crate::platform::Platform;
-use crate::step::{Half, StateId};
+use crate::step::{Direction, Half, StateId};
 use crate::trace::Trace;
 
 /// Why a node could not be read or written.
@@ -241,10 +240,10 @@ impl<P: Platform, T: Trace> Cpuhp<'_, P, T> {
 
     /// Returns how many instances a multi-instance state has.
     fn instances_at(&self, at: StateId) -> Option<usize> {
-        if let Some(step) = self.table().starting.get(at) {
-            return step.instances().map(Instances::count);
-        }
-        self.step(at)?.instances().map(Instances::count)
+        let starting = self.table().starting.get(at).map(Half::roster);
+        let list = starting.or_else(|| self.step(at).map(Half::roster))??;
+        let first = list.first(Direction::Up);
+        Some(core::iter::successors(first, |one| one.following(Direction::Up)).count())
     }
 
     fn section_name(&self, at: StateId) -> &'static str {

@@ -14,7 +14,7 @@ use crate::platform::{Confirm, KickOutcome, Platform};
 use crate::record::Record;
 use crate::step::{Direction, Section, StateId};
 use crate::trace::Trace;
-use crate::walk::Stop;
+use crate::walk::next_towards;
 
 /// What one advance of an operation came to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -131,22 +131,23 @@ impl<P: Platform, T: Trace> Cpuhp<'_, P, T> {
         }
         let how = rec.how(Section::Prepare);
         let on = self.platform().this_cpu();
-        match self.walk(cpu, rec, on, how, goal) {
-            Stop::Done => {
-                rec.set_prepared();
-                rec.mend();
-                if rec.state().above() == self.table().kick() {
-                    Self::mark_entered(rec, Section::Prepare);
-                }
-                Next::Again
+        let stop = self.walk(cpu, rec, on, how, goal);
+        let Err(err) = stop.result else {
+            rec.set_prepared();
+            rec.mend();
+            if rec.state().above() == self.table().kick() {
+                Self::mark_entered(rec, Section::Prepare);
             }
-            Stop::Pending => self.await_or_stuck(rec, Awaited::Step),
-            Stop::Failed(at, err) => self.fail(rec, at, err),
-            Stop::Torn(at, err, second) => {
-                rec.set_torn(at);
-                let next = self.fail(rec, at, err);
-                Self::end_rollback(rec, at, second, next)
-            }
+            return Next::Again;
+        };
+        if err == StepError::WOULD_BLOCK {
+            return self.await_or_stuck(rec, Awaited::Step);
+        }
+        let at = stop.at(rec, goal);
+        let next = self.fail(rec, at, err);
+        match stop.undo {
+            Some(second) => Self::end_rollback(rec, at, second, next),
+            None => next,
         }
     }
 
@@ -399,12 +400,7 @@ impl<P: Platform, T: Trace> Cpuhp<'_, P, T> {
     /// Stops without undoing anything: whoever comes next goes on from here.
     #[inline(never)]
     fn stuck(&self, rec: &Record) -> Next {
-        let state = rec.state();
-        let at = if rec.goal(Bounds::NONE) < state {
-            state
-        } else {
-            state.above()
-        };
+        let at = next_towards(rec.state(), rec.goal(Bounds::NONE));
         let fault = if rec.first.get().is_none() {
             &rec.first
         } else {

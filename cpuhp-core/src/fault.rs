@@ -89,8 +89,9 @@ impl<P: Platform, T: Trace> WriteGuard<'_, '_, P, T> {
         };
         let rec = hp.record(cpu).ok_or_else(|| refused(Why::NoSuchCpu))?;
         let step = hp.step(at).ok_or_else(|| refused(Why::BadTarget))?;
-        let up = if step.does(Direction::Up) { UP } else { 0 };
-        let down = if step.does(Direction::Down) { DOWN } else { 0 };
+        let meta = step.meta();
+        let up = if meta.does(Direction::Up) { UP } else { 0 };
+        let down = if meta.does(Direction::Down) { DOWN } else { 0 };
         let armed = side.bits() & (up | down);
         if armed == 0 {
             return Err(refused(Why::BadTarget));

@@ -4,18 +4,19 @@
 //! be stale; changing goes through [`WriteGuard`](crate::WriteGuard), which the blocking forms
 //! (`everyday`, `machine`) take for one operation.
 
+use core::cell::Cell;
+
 use crate::cpu::CpuId;
 use crate::error::Why;
 use crate::handshake::Tag;
-use crate::lock::Stable;
 use crate::mask::{CpuMask, Kind};
 use crate::platform::Platform;
 use crate::record::{DynSlot, Own, Record};
-use crate::step::{Ctx, Entry, Half, How, Section, StateId, Step};
+use crate::step::{Ctx, Direction, Entry, Half, How, Meta, Section, StateId, Step};
 use crate::storage::Storage;
 use crate::table::Table;
 use crate::trace::Trace;
-use crate::walk::{Stop, Walk};
+use crate::walk::{Invoke, Stop, Walk};
 
 /// The hotplug of one machine. `T = ()` traces nothing and costs nothing.
 #[derive(Debug)]
@@ -24,6 +25,15 @@ pub struct Cpuhp<'a, P: Platform, T: Trace = ()> {
     trace: T,
     table: &'a Table,
     pub(crate) storage: Storage<'a>,
+}
+
+/// What is to be called.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Task {
+    /// The steps on the way to this state.
+    Walk(StateId),
+    /// One half of one step, without moving the state.
+    Invoke(StateId, Direction, Invoke),
 }
 
 impl<'a, P: Platform> Cpuhp<'a, P> {
@@ -106,7 +116,13 @@ impl<'a, P: Platform, T: Trace> Cpuhp<'a, P, T> {
     pub fn name(&self, at: StateId) -> &'static str {
         self.slot(at)
             .and_then(DynSlot::get)
-            .map_or_else(|| self.table.name(at), Half::name)
+            .map_or_else(|| self.table.name(at), Step::name)
+    }
+
+    /// Returns what is known of the step at `at`, static or registered.
+    pub(crate) fn meta(&self, at: StateId) -> Option<&'static Meta> {
+        let registered = self.slot(at).and_then(DynSlot::get).map(Half::meta);
+        registered.or_else(|| self.table.meta(at))
     }
 
     /// Returns how many errors the last forced teardown of `cpu` passed over.
@@ -153,7 +169,6 @@ impl<'a, P: Platform, T: Trace> Cpuhp<'a, P, T> {
     }
 
     /// Walks `cpu` towards `goal` on the executing CPU `on`.
-    #[inline(never)]
     pub(crate) fn walk(
         &self,
         cpu: CpuId,
@@ -162,47 +177,52 @@ impl<'a, P: Platform, T: Trace> Cpuhp<'a, P, T> {
         how: How,
         goal: StateId,
     ) -> Stop {
-        self.with_walk(cpu, rec, on, how, |walk| walk.run(goal))
+        self.execute(cpu, rec, on, how, Task::Walk(goal))
     }
 
     /// Runs callbacks on the executing CPU `on`, which is marked as inside a step meanwhile.
-    #[inline]
-    pub(crate) fn with_walk(
+    #[inline(never)]
+    pub(crate) fn execute(
         &self,
         cpu: CpuId,
         rec: &Record,
         on: CpuId,
         how: How,
-        run: impl FnOnce(&Walk<'_, T>) -> Stop,
+        task: Task,
     ) -> Stop {
         let entered = rec.entered.get() & 1 << how.section as u32 != 0;
         let entry = if entered { Entry::Again } else { Entry::First };
-        let ctx = Ctx {
-            cpu,
-            entry,
-            how,
-            stable: &Stable::PROOF,
-            storage: &self.storage,
-        };
-        let slots = self.storage.slots;
+        let storage = &self.storage;
         let walk = Walk {
             table: self.table,
-            slots,
+            slots: storage.slots,
             rec,
-            ctx,
+            ctx: Ctx {
+                cpu,
+                entry,
+                how,
+                storage,
+            },
             on,
             trace: &self.trace,
+            undo: Cell::new(None),
         };
         let marked = self.record(on).map(|rec| &rec.step_context);
         let outer = marked.map_or(0, Own::get);
         if let Some(word) = marked {
             word.set(self.context_mark());
         }
-        let stop = run(&walk);
+        let result = match task {
+            Task::Walk(goal) => walk.run(goal),
+            Task::Invoke(at, dir, what) => walk.invoke(at, dir, what),
+        };
         if let Some(word) = marked {
             word.set(outer);
         }
-        stop
+        Stop {
+            result,
+            undo: walk.undo.get(),
+        }
     }
 
     /// Returns the section of a state.

@@ -68,6 +68,74 @@ impl Object for dyn MultiStart {
     }
 }
 
+/// One object in a list, whatever its section.
+pub(crate) trait Member: Sync {
+    /// Returns the one that `dir` calls next.
+    fn following(&self, dir: Direction) -> Option<&'static dyn Member>;
+    fn call(&self, dir: Direction, ctx: &Ctx<'_>) -> StepResult;
+}
+
+/// A list, whatever its section.
+pub(crate) trait Roster: Sync {
+    /// Returns the one that `dir` calls first.
+    fn first(&self, dir: Direction) -> Option<&'static dyn Member>;
+
+    /// Returns the one that is being added or removed.
+    fn candidate(&self) -> Option<&'static dyn Member>;
+
+    /// Whether the candidate was given up while a CPU was inside it.
+    fn is_haunted(&self) -> bool;
+
+    /// Ends an addition, a removal, or one that failed. While a CPU may be inside it, the instance stays
+    /// taken. Under the write lock.
+    fn finish(&self, change: Option<Direction>, left: Leftover);
+}
+
+impl<O: Object + ?Sized> Member for Instance<O> {
+    fn following(&self, dir: Direction) -> Option<&'static dyn Member> {
+        let cell = match dir {
+            Direction::Up => &self.next,
+            Direction::Down => &self.prev,
+        };
+        cell.get().map(|one| one as &dyn Member)
+    }
+
+    fn call(&self, dir: Direction, ctx: &Ctx<'_>) -> StepResult {
+        self.obj.call(dir, ctx)
+    }
+}
+
+impl<O: Object + ?Sized> Roster for Instances<O> {
+    fn first(&self, dir: Direction) -> Option<&'static dyn Member> {
+        let cell = match dir {
+            Direction::Up => &self.head,
+            Direction::Down => &self.tail,
+        };
+        cell.get().map(|one| one as &dyn Member)
+    }
+
+    fn candidate(&self) -> Option<&'static dyn Member> {
+        self.candidate.get().map(|one| one as &dyn Member)
+    }
+
+    fn is_haunted(&self) -> bool {
+        self.haunted.load(Ordering::Acquire) != 0
+    }
+
+    fn finish(&self, change: Option<Direction>, left: Leftover) {
+        if let (Some(dir), Some(one)) = (change, self.candidate.get()) {
+            match dir {
+                Direction::Up => self.link(one),
+                Direction::Down => self.unlink(one),
+            }
+        }
+        match left {
+            Leftover::None => self.forget_candidate(),
+            Leftover::Inside => self.haunted.store(1, Ordering::Release),
+        }
+    }
+}
+
 /// The caller's memory of one object in one list.
 pub struct Instance<O: ?Sized + Sync + 'static = dyn MultiStep> {
     next: AtomicRef<Instance<O>>,
@@ -101,12 +169,12 @@ impl<O: ?Sized + Sync + 'static> Instance<O> {
     }
 
     /// Claims it for one list; `false` if it is in one. Under the write lock.
-    pub(crate) fn take(&self) -> bool {
+    fn take(&self) -> bool {
         self.taken.swap(1, Ordering::Relaxed) == 0
     }
 
     /// Gives it back. Under the write lock.
-    pub(crate) fn give_back(&self) {
+    fn give_back(&self) {
         self.taken.store(0, Ordering::Relaxed);
     }
 }
@@ -149,29 +217,20 @@ impl<O: ?Sized + Sync + 'static> Instances<O> {
 
     /// Returns how many instances there are.
     pub fn count(&self) -> usize {
-        self.in_order(Direction::Up).count()
+        self.iter().count()
     }
 
-    /// Iterates in the order in which `dir` calls them.
-    pub(crate) fn in_order(&self, dir: Direction) -> impl Iterator<Item = &'static Instance<O>> {
-        let first = match dir {
-            Direction::Up => self.head.get(),
-            Direction::Down => self.tail.get(),
-        };
-        core::iter::successors(first, move |at| match dir {
-            Direction::Up => at.next.get(),
-            Direction::Down => at.prev.get(),
-        })
+    fn iter(&self) -> impl Iterator<Item = &'static Instance<O>> {
+        core::iter::successors(self.head.get(), |at| at.next.get())
     }
 
     /// Whether `instance` is in this list.
-    pub(crate) fn holds(&self, instance: &'static Instance<O>) -> bool {
-        self.in_order(Direction::Up)
-            .any(|at| core::ptr::eq(at, instance))
+    fn holds(&self, instance: &'static Instance<O>) -> bool {
+        self.iter().any(|at| core::ptr::eq(at, instance))
     }
 
     /// Adds at the end. Under the write lock, with no CPU inside the state.
-    pub(crate) fn link(&self, instance: &'static Instance<O>) {
+    fn link(&self, instance: &'static Instance<O>) {
         let last = self.tail.get();
         instance.prev.set(last);
         instance.next.set(None);
@@ -183,7 +242,7 @@ impl<O: ?Sized + Sync + 'static> Instances<O> {
     }
 
     /// Takes out. Under the write lock, with no CPU inside the state.
-    pub(crate) fn unlink(&self, instance: &'static Instance<O>) {
+    fn unlink(&self, instance: &'static Instance<O>) {
         let (prev, next) = (instance.prev.get(), instance.next.get());
         match prev {
             Some(prev) => prev.next.set(next),
@@ -197,41 +256,28 @@ impl<O: ?Sized + Sync + 'static> Instances<O> {
         instance.prev.set(None);
     }
 
-    pub(crate) fn set_candidate(&self, instance: Option<&'static Instance<O>>) {
-        self.candidate.set(instance);
-    }
-
-    pub(crate) fn candidate(&self) -> Option<&'static Instance<O>> {
-        self.candidate.get()
-    }
-
-    /// Whether the candidate was given up while a CPU was inside it.
-    pub(crate) fn is_haunted(&self) -> bool {
-        self.haunted.load(Ordering::Acquire) != 0
+    /// Makes `instance` the candidate, to be added (`Up`) or removed; `false` if it is in a list already,
+    /// or not in this one. Under the write lock, with no CPU in flight: nobody can be inside an older one.
+    pub(crate) fn propose(&self, instance: &'static Instance<O>, dir: Direction) -> bool {
+        self.forget_candidate();
+        let fits = match dir {
+            Direction::Up => instance.take(),
+            Direction::Down => self.holds(instance),
+        };
+        if fits {
+            self.candidate.set(Some(instance));
+        }
+        fits
     }
 
     /// Forgets a candidate that no CPU can be inside any more. Under the write lock.
-    pub(crate) fn forget_candidate(&self) {
+    fn forget_candidate(&self) {
         self.haunted.store(0, Ordering::Relaxed);
-        if let Some(one) = self.candidate() {
-            self.set_candidate(None);
+        if let Some(one) = self.candidate.get() {
+            self.candidate.set(None);
             if !self.holds(one) {
                 one.give_back();
             }
-        }
-    }
-
-    /// Ends an addition that succeeded everywhere.
-    pub(crate) fn finish_link(&self, one: &'static Instance<O>) {
-        self.link(one);
-        self.set_candidate(None);
-    }
-
-    /// Ends any other registration. While a CPU may be inside it, the instance stays taken.
-    pub(crate) fn finish_candidate(&self, left: Leftover) {
-        match left {
-            Leftover::None => self.forget_candidate(),
-            Leftover::Inside => self.haunted.store(1, Ordering::Release),
         }
     }
 }

@@ -79,6 +79,11 @@ impl<'a> CpuMask<'a> {
         }
     }
 
+    /// Takes every CPU out.
+    pub(crate) fn clear(self) {
+        self.words.iter().for_each(|word| word.clear(usize::MAX));
+    }
+
     /// Returns how many CPUs are in the mask.
     pub fn count(self) -> usize {
         self.words
@@ -193,10 +198,7 @@ impl<'a> CpuMaskMut<'a> {
 
     /// Takes every CPU out.
     pub fn clear(self) {
-        self.mask
-            .words
-            .iter()
-            .for_each(|word| word.clear(usize::MAX));
+        self.mask.clear();
     }
 
     /// Returns the view to look at, and to name CPUs with.

@@ -4,6 +4,7 @@
 //! already past it, where it belongs: PREPARE on the calling CPU, the rest on each CPU itself. If one
 //! fails, exactly those that did it undo it, in reverse.
 
+mod begin;
 mod invoke;
 mod job;
 
@@ -11,19 +12,17 @@ use core::fmt;
 use core::task::Poll;
 
 use crate::cpu::CpuId;
-use crate::error::{OpError, StepFailure, Why};
+use crate::error::{OpError, StepFailure};
 use crate::hotplug::Cpuhp;
-use crate::instance::{Instance, Instances, MultiStart, MultiStep};
-use crate::lock::{Registering, WriteGuard};
+use crate::instance::{Instance, MultiStart};
+use crate::lock::WriteGuard;
 use crate::platform::{Platform, Who};
-use crate::record::DynSlot;
-use crate::run::Mode;
-use crate::step::{Half, StateId, Step};
-use crate::table::{DynRange, is_name};
+use crate::step::{Direction, StateId, Step};
+use crate::table::DynRange;
 use crate::trace::Trace;
 
+use begin::Ask;
 pub use job::RegisterOp;
-use job::{Job, mode_of};
 
 /// Whether the CPUs that are already past a state are made to do, or undo, what is new or goes.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -129,30 +128,15 @@ impl<P: Platform, T: Trace> WriteGuard<'_, '_, P, T> {
     /// Context: any available CPU. Nothing runs before the first poll.
     ///
     /// # Errors
-    /// [`RegisterError::Full`], [`RegisterError::NotParallel`], [`RegisterError::Refused`].
+    /// [`RegisterError::Full`], [`RegisterError::NotParallel`], [`RegisterError::BadName`],
+    /// [`RegisterError::Refused`].
     pub fn register(
         &self,
         range: DynRange,
         step: &'static Step,
         calls: Calls,
     ) -> Result<RegisterOp, RegisterError> {
-        self.settled(|stamp| {
-            let hp = self.hp;
-            let name = Half::name(step);
-            if !is_name(name) {
-                return Err(RegisterError::BadName(name));
-            }
-            if hp.table().is_parallel(range) && !step.is_parallel() {
-                return Err(RegisterError::NotParallel(name));
-            }
-            let row = hp.storage.slots.get(range.slots()).unwrap_or_default();
-            // Every CPU has answered since: nobody can still run what was left there.
-            row.iter().for_each(DynSlot::lay);
-            let free = row.iter().position(|slot| slot.get().is_none());
-            let free = free.ok_or(RegisterError::Full(range.capacity()))?;
-            let at = range.first().plus(free);
-            Ok(self.begin_register(stamp, Job::Add(step), at, calls, mode_of(step)))
-        })
+        self.begin_register(Ask::Register(range, step), calls)
     }
 
     /// Begins to remove a dynamic state.
@@ -164,21 +148,7 @@ impl<P: Platform, T: Trace> WriteGuard<'_, '_, P, T> {
         handle: StateHandle,
         calls: Calls,
     ) -> Result<RegisterOp, RegisterError> {
-        self.settled(|stamp| {
-            let hp = self.hp;
-            let stale = RegisterError::Stale(handle);
-            let slot = hp.slot(handle.at).ok_or(stale)?;
-            let step = slot.get().ok_or(stale)?;
-            if slot.generation.get() != handle.generation {
-                return Err(stale);
-            }
-            let left = step.instances().map_or(0, Instances::count);
-            if left > 0 {
-                return Err(RegisterError::InstancesLeft(handle.at, left));
-            }
-            let mode = mode_of(step);
-            Ok(self.begin_register(stamp, Job::Remove, handle.at, calls, mode))
-        })
+        self.begin_register(Ask::Unregister(handle), calls)
     }
 
     /// Begins to add `instance` to the multi-instance state `at` of PREPARE or ONLINE.
@@ -193,15 +163,7 @@ impl<P: Platform, T: Trace> WriteGuard<'_, '_, P, T> {
         instance: &'static Instance,
         calls: Calls,
     ) -> Result<RegisterOp, RegisterError> {
-        self.settled(|stamp| {
-            let (list, mode) = self.list(at)?;
-            if !instance.take() {
-                return Err(RegisterError::AlreadyLinked(at));
-            }
-            list.set_candidate(Some(instance));
-            let job = Job::Link(list, instance);
-            Ok(self.begin_register(stamp, job, at, calls, mode))
-        })
+        self.begin_register(Ask::Instance(Direction::Up, at, instance), calls)
     }
 
     /// Begins to remove an instance. Errors of its `down` are counted and passed over.
@@ -214,15 +176,7 @@ impl<P: Platform, T: Trace> WriteGuard<'_, '_, P, T> {
         instance: &'static Instance,
         calls: Calls,
     ) -> Result<RegisterOp, RegisterError> {
-        self.settled(|stamp| {
-            let (list, mode) = self.list(at)?;
-            if !list.holds(instance) {
-                return Err(RegisterError::NotLinked(at));
-            }
-            list.set_candidate(Some(instance));
-            let job = Job::Unlink(list, instance);
-            Ok(self.begin_register(stamp, job, at, calls, mode))
-        })
+        self.begin_register(Ask::Instance(Direction::Down, at, instance), calls)
     }
 
     /// As [`Self::add_instance`], for a state of STARTING.
@@ -235,15 +189,7 @@ impl<P: Platform, T: Trace> WriteGuard<'_, '_, P, T> {
         instance: &'static Instance<dyn MultiStart>,
         calls: Calls,
     ) -> Result<RegisterOp, RegisterError> {
-        self.settled(|stamp| {
-            let (list, mode) = self.start_list(at)?;
-            if !instance.take() {
-                return Err(RegisterError::AlreadyLinked(at));
-            }
-            list.set_candidate(Some(instance));
-            let job = Job::LinkStart(list, instance);
-            Ok(self.begin_register(stamp, job, at, calls, mode))
-        })
+        self.begin_register(Ask::StartInstance(Direction::Up, at, instance), calls)
     }
 
     /// As [`Self::remove_instance`], for a state of STARTING.
@@ -256,69 +202,7 @@ impl<P: Platform, T: Trace> WriteGuard<'_, '_, P, T> {
         instance: &'static Instance<dyn MultiStart>,
         calls: Calls,
     ) -> Result<RegisterOp, RegisterError> {
-        self.settled(|stamp| {
-            let (list, mode) = self.start_list(at)?;
-            if !list.holds(instance) {
-                return Err(RegisterError::NotLinked(at));
-            }
-            list.set_candidate(Some(instance));
-            let job = Job::UnlinkStart(list, instance);
-            Ok(self.begin_register(stamp, job, at, calls, mode))
-        })
-    }
-
-    /// Returns the list of a state of PREPARE or ONLINE, with no forgotten candidate in it.
-    fn list(
-        &self,
-        at: StateId,
-    ) -> Result<(&'static Instances<dyn MultiStep>, Mode), RegisterError> {
-        let step = self.hp.step(at).ok_or(RegisterError::NotMulti(at))?;
-        let list = step.instances().ok_or(RegisterError::NotMulti(at))?;
-        if let Some(cpu) = self.hp.all_cpus().find(|cpu| self.hp.is_among(*cpu, at)) {
-            // An operation that can be resumed stands between two of them.
-            return Err(OpError::refused(cpu, Why::Busy).into());
-        }
-        list.forget_candidate();
-        Ok((list, mode_of(step)))
-    }
-
-    fn start_list(
-        &self,
-        at: StateId,
-    ) -> Result<(&'static Instances<dyn MultiStart>, Mode), RegisterError> {
-        let step = self
-            .hp
-            .table()
-            .starting
-            .get(at)
-            .ok_or(RegisterError::NotMulti(at))?;
-        let list = step.instances().ok_or(RegisterError::NotMulti(at))?;
-        list.forget_candidate();
-        Ok((list, mode_of(step)))
-    }
-
-    /// Begins a registration while nothing else runs under the guard and no CPU is in flight: it may be
-    /// inside the very state.
-    fn settled(
-        &self,
-        begin: impl FnOnce(u32) -> Result<RegisterOp, RegisterError>,
-    ) -> Result<RegisterOp, RegisterError> {
-        let hp = self.hp;
-        let busy = |cpu| Err(OpError::refused(cpu, Why::Busy).into());
-        let stamp = hp.storage.lock.next_stamp();
-        if !hp.storage.lock.claim_bulk(stamp) {
-            return busy(hp.platform().this_cpu());
-        }
-        hp.storage.lock.set_registering(Registering::Yes);
-        let began = match hp.all_cpus().find(|cpu| hp.is_moving(*cpu)) {
-            Some(cpu) => busy(cpu),
-            None => begin(stamp),
-        };
-        if began.is_err() {
-            hp.storage.lock.set_registering(Registering::No);
-            hp.storage.lock.free_bulk();
-        }
-        began
+        self.begin_register(Ask::StartInstance(Direction::Down, at, instance), calls)
     }
 }
 
@@ -335,7 +219,7 @@ impl<P: Platform, T: Trace> Cpuhp<'_, P, T> {
         step: &'static Step,
         calls: Calls,
     ) -> Result<StateHandle, RegisterError> {
-        let done = self.run_register(|guard| guard.register(range, step, calls))?;
+        let done = self.run_register(Ask::Register(range, step), calls)?;
         // An addition that succeeded has a handle.
         done.handle.ok_or(RegisterError::Full(range.capacity()))
     }
@@ -347,9 +231,8 @@ impl<P: Platform, T: Trace> Cpuhp<'_, P, T> {
     /// # Errors
     /// As [`WriteGuard::unregister`].
     pub fn unregister(&self, handle: StateHandle, calls: Calls) -> Result<u32, RegisterError> {
-        Ok(self
-            .run_register(|guard| guard.unregister(handle, calls))?
-            .ignored)
+        let done = self.run_register(Ask::Unregister(handle), calls)?;
+        Ok(done.ignored)
     }
 
     /// Adds an instance to a multi-instance state of PREPARE or ONLINE.
@@ -364,8 +247,8 @@ impl<P: Platform, T: Trace> Cpuhp<'_, P, T> {
         instance: &'static Instance,
         calls: Calls,
     ) -> Result<(), RegisterError> {
-        self.run_register(|guard| guard.add_instance(at, instance, calls))
-            .map(|_| ())
+        let ask = Ask::Instance(Direction::Up, at, instance);
+        self.run_register(ask, calls).map(drop)
     }
 
     /// Removes an instance; returns how many errors were passed over.
@@ -380,17 +263,14 @@ impl<P: Platform, T: Trace> Cpuhp<'_, P, T> {
         instance: &'static Instance,
         calls: Calls,
     ) -> Result<u32, RegisterError> {
-        Ok(self
-            .run_register(|guard| guard.remove_instance(at, instance, calls))?
-            .ignored)
+        let ask = Ask::Instance(Direction::Down, at, instance);
+        Ok(self.run_register(ask, calls)?.ignored)
     }
 
-    fn run_register(
-        &self,
-        begin: impl FnOnce(&WriteGuard<'_, '_, P, T>) -> Result<RegisterOp, RegisterError>,
-    ) -> Result<Registered, RegisterError> {
+    #[inline(never)]
+    fn run_register(&self, ask: Ask, calls: Calls) -> Result<Registered, RegisterError> {
         let guard = self.write()?;
-        let mut op = begin(&guard)?;
+        let mut op = guard.begin_register(ask, calls)?;
         loop {
             if let Poll::Ready(result) = op.poll(&guard) {
                 return result;

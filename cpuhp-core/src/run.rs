@@ -5,11 +5,11 @@
 
 use crate::hotplug::Cpuhp;
 use crate::platform::Platform;
-use crate::step::{Half, StateId};
+use crate::step::{Meta, StateId};
 use crate::trace::Trace;
 
 /// Whether a run of states may be walked by several CPUs at once.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) enum Mode {
     /// All at once.
     Together,
@@ -19,20 +19,13 @@ pub(crate) enum Mode {
 
 impl<P: Platform, T: Trace> Cpuhp<'_, P, T> {
     /// Whether this state takes one CPU at a time, in either direction.
-    #[inline(never)]
     pub(crate) fn breaks_run(&self, at: StateId) -> bool {
-        match self.table().starting.get(at) {
-            Some(step) => step.breaks_run(),
-            None => self.step(at).is_some_and(Half::breaks_run),
-        }
+        self.mode(at) == Mode::OneByOne
     }
 
+    #[inline(never)]
     fn mode(&self, at: StateId) -> Mode {
-        if self.breaks_run(at) {
-            Mode::OneByOne
-        } else {
-            Mode::Together
-        }
+        self.meta(at).map_or(Mode::Together, Meta::mode)
     }
 
     /// Returns the state up to which a kicked AP may walk by itself: the parallel run after `KICK`.

@@ -19,7 +19,7 @@ use crate::lock::Stable;
 use crate::mask::Kind;
 use crate::storage::Storage;
 
-pub(crate) use half::Half;
+pub(crate) use half::{Half, Meta};
 
 /// Number of a state: position in the one order that bringup walks up and teardown walks down.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
@@ -133,7 +133,6 @@ pub struct Ctx<'a> {
     pub(crate) cpu: CpuId,
     pub(crate) entry: Entry,
     pub(crate) how: How,
-    pub(crate) stable: &'a Stable<'a>,
     pub(crate) storage: &'a Storage<'a>,
 }
 
@@ -187,7 +186,7 @@ pub(crate) enum Section {
 impl<'a> Ctx<'a> {
     /// Returns the proof that no other CPU changes state.
     pub const fn stable(&self) -> &'a Stable<'a> {
-        self.stable
+        &Stable::PROOF
     }
 
     /// Returns the CPU that is moved. In PREPARE this is not the CPU that executes the callback.
@@ -237,27 +236,25 @@ impl<'a> Ctx<'a> {
 /// One state of PREPARE or ONLINE: a name and two halves, each of which may be missing.
 #[derive(Clone, Copy)]
 pub struct Step {
-    name: &'static str,
+    meta: Meta,
     up: Option<StepFn>,
     down: Option<StepFn>,
     multi: Option<&'static Instances>,
-    flags: StepFlags,
 }
 
 impl Step {
-    pub(crate) const fn const_name(&self) -> &'static str {
-        self.name
+    pub(crate) const fn name(&self) -> &'static str {
+        self.meta.name
     }
 
     /// Names a step; by convention `subsystem:section`. Without halves it does nothing.
     #[inline]
     pub const fn new(name: &'static str) -> Self {
         Self {
-            name,
+            meta: Meta::new(name),
             up: None,
             down: None,
             multi: None,
-            flags: StepFlags::empty(),
         }
     }
 
@@ -265,6 +262,7 @@ impl Step {
     #[must_use]
     pub const fn up(mut self, call: StepFn) -> Self {
         self.up = Some(call);
+        self.meta.add(Direction::Up);
         self
     }
 
@@ -272,13 +270,14 @@ impl Step {
     #[must_use]
     pub const fn down(mut self, call: StepFn) -> Self {
         self.down = Some(call);
+        self.meta.add(Direction::Down);
         self
     }
 
     /// Promises that both halves may run on, or for, several CPUs at once.
     #[must_use]
     pub const fn parallel(mut self) -> Self {
-        self.flags = self.flags.union(StepFlags::PARALLEL);
+        self.meta.parallel();
         self
     }
 
@@ -288,12 +287,14 @@ impl Step {
         self.multi = Some(instances);
         self.up = None;
         self.down = None;
+        self.meta.add(Direction::Up);
+        self.meta.add(Direction::Down);
         self
     }
 
     /// Whether it was promised to be parallel.
     pub const fn is_parallel(&self) -> bool {
-        self.flags.contains(StepFlags::PARALLEL)
+        self.meta.is_parallel()
     }
 }
 
@@ -307,27 +308,25 @@ impl Step {
 /// ```
 #[derive(Clone, Copy)]
 pub struct StartStep {
-    name: &'static str,
+    meta: Meta,
     up: Option<StartFn>,
     down: Option<StartFn>,
     multi: Option<&'static Instances<dyn MultiStart>>,
-    flags: StepFlags,
 }
 
 impl StartStep {
-    pub(crate) const fn const_name(&self) -> &'static str {
-        self.name
+    pub(crate) const fn name(&self) -> &'static str {
+        self.meta.name
     }
 
     /// Names a step; by convention `subsystem:starting`. Without halves it does nothing.
     #[inline]
     pub const fn new(name: &'static str) -> Self {
         Self {
-            name,
+            meta: Meta::new(name),
             up: None,
             down: None,
             multi: None,
-            flags: StepFlags::empty(),
         }
     }
 
@@ -335,6 +334,7 @@ impl StartStep {
     #[must_use]
     pub const fn up(mut self, call: StartFn) -> Self {
         self.up = Some(call);
+        self.meta.add(Direction::Up);
         self
     }
 
@@ -342,13 +342,14 @@ impl StartStep {
     #[must_use]
     pub const fn down(mut self, call: StartFn) -> Self {
         self.down = Some(call);
+        self.meta.add(Direction::Down);
         self
     }
 
     /// Promises that both halves may run on several CPUs at once.
     #[must_use]
     pub const fn parallel(mut self) -> Self {
-        self.flags = self.flags.union(StepFlags::PARALLEL);
+        self.meta.parallel();
         self
     }
 
@@ -358,23 +359,37 @@ impl StartStep {
         self.multi = Some(instances);
         self.up = None;
         self.down = None;
+        self.meta.add(Direction::Up);
+        self.meta.add(Direction::Down);
         self
     }
 
     /// Whether it was promised to be parallel.
     pub const fn is_parallel(&self) -> bool {
-        self.flags.contains(StepFlags::PARALLEL)
+        self.meta.is_parallel()
+    }
+}
+
+impl Step {
+    pub(crate) const fn list(&self) -> Option<&'static Instances> {
+        self.multi
+    }
+}
+
+impl StartStep {
+    pub(crate) const fn list(&self) -> Option<&'static Instances<dyn MultiStart>> {
+        self.multi
     }
 }
 
 impl fmt::Debug for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Step").field(&self.name).finish()
+        f.debug_tuple("Step").field(&self.meta.name).finish()
     }
 }
 
 impl fmt::Debug for StartStep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("StartStep").field(&self.name).finish()
+        f.debug_tuple("StartStep").field(&self.meta.name).finish()
     }
 }

@@ -159,6 +159,11 @@ impl<'a> Storage<'a> {
         self.mask(kind).remove(cpu);
     }
 
+    /// Takes every CPU out of a mask.
+    pub(crate) fn clear(&self, kind: Kind) {
+        self.mask(kind).clear();
+    }
+
     #[inline(never)]
     pub(crate) fn next(&self, kind: Kind, from: u32) -> Option<CpuId> {
         self.mask(kind).first_from(from)

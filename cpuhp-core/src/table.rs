@@ -5,7 +5,7 @@
 //! was declared in.
 
 use crate::run::Mode;
-use crate::step::{Half, StartStep, StateId, Step};
+use crate::step::{Half, Meta, StartStep, StateId, Step};
 
 /// Highest number a state may have.
 const LAST_NUMBER: usize = 0x7ffe;
@@ -91,10 +91,23 @@ impl<S> Row<S> {
         self.first + self.steps.len() as u16
     }
 
-    #[inline]
     pub(crate) fn get(&self, at: StateId) -> Option<&'static S> {
         self.steps
-            .get(usize::from(at.get().checked_sub(self.first)?))
+            .get(usize::from(at.get()).wrapping_sub(usize::from(self.first)))
+    }
+}
+
+/// A section whose steps can fail: static steps, registered ones, and the static ones above them.
+#[derive(Debug)]
+pub(crate) struct Part {
+    pub(crate) low: Row<Step>,
+    pub(crate) dynamic: DynRange,
+    pub(crate) high: Row<Step>,
+}
+
+impl Part {
+    fn step(&self, at: StateId) -> Option<&'static Step> {
+        self.low.get(at).or_else(|| self.high.get(at))
     }
 }
 
@@ -104,13 +117,11 @@ impl<S> Row<S> {
 /// `AP_IDLE` (STARTING is done, the CPU is available), `ONLINE` (the last).
 #[derive(Debug)]
 pub struct Table {
-    pub(crate) prepare: Row<Step>,
-    pub(crate) prepare_dyn: DynRange,
-    pub(crate) parallel_dyn: DynRange,
+    /// Its dynamic states are those of `parallel_dyn` too, which come last.
+    pub(crate) prepare: Part,
     pub(crate) starting: Row<StartStep>,
-    pub(crate) online: Row<Step>,
-    pub(crate) online_dyn: DynRange,
-    pub(crate) late: Row<Step>,
+    pub(crate) online: Part,
+    parallel_dyn: DynRange,
     kick: StateId,
     ap_idle: StateId,
     last: StateId,
@@ -130,27 +141,30 @@ impl Table {
         check_start_names(s.starting);
         check_names(s.online);
         check_names(s.late);
-        let prepare = Row::new(1, s.prepare);
-        let kick = prepare.end() + dynamic as u16;
+        let low = Row::new(1, s.prepare);
+        let kick = low.end() + dynamic as u16;
         let starting = Row::new(kick + 1, s.starting);
         let ap_idle = starting.end();
-        let online = Row::new(ap_idle + 1, s.online);
-        let late = Row::new(online.end() + s.online_dynamic, s.late);
-        let last = StateId::new(late.end());
-        let first = prepare.end();
-        let prepare_dyn = DynRange::new(StateId::new(first), s.prepare_dynamic, 0);
-        let first = StateId::new(first + s.prepare_dynamic);
-        let parallel_dyn = DynRange::new(first, s.parallel_dynamic, s.prepare_dynamic);
-        let first = StateId::new(online.end());
-        let online_dyn = DynRange::new(first, s.online_dynamic, dynamic as u16);
+        let parallel = StateId::new(low.end() + s.prepare_dynamic);
+        let parallel_dyn = DynRange::new(parallel, s.parallel_dynamic, s.prepare_dynamic);
+        let prepare = Part {
+            dynamic: DynRange::new(StateId::new(low.end()), dynamic as u16, 0),
+            low,
+            high: Row::new(kick, &[]),
+        };
+        let low = Row::new(ap_idle + 1, s.online);
+        let first = StateId::new(low.end());
+        let online = Part {
+            dynamic: DynRange::new(first, s.online_dynamic, dynamic as u16),
+            high: Row::new(low.end() + s.online_dynamic, s.late),
+            low,
+        };
+        let last = StateId::new(online.high.end());
         Self {
             prepare,
-            prepare_dyn,
-            parallel_dyn,
             starting,
             online,
-            online_dyn,
-            late,
+            parallel_dyn,
             kick: StateId::new(kick),
             ap_idle: StateId::new(ap_idle),
             last,
@@ -177,7 +191,7 @@ impl Table {
 
     /// Returns how many dynamic states the table has room for.
     pub const fn dynamic_states(&self) -> usize {
-        self.online_dyn.slots().end
+        self.online.dynamic.slots().end
     }
 
     /// Whether steps of this range are prepared for all CPUs before the first kick.
@@ -187,17 +201,13 @@ impl Table {
 
     /// Returns the slot of a dynamic state.
     pub(crate) fn slot_of(&self, at: StateId) -> Option<usize> {
-        let slot = self
-            .prepare_dyn
-            .slot_of(at)
-            .or_else(|| self.parallel_dyn.slot_of(at));
-        slot.or_else(|| self.online_dyn.slot_of(at))
+        let slot = self.prepare.dynamic.slot_of(at);
+        slot.or_else(|| self.online.dynamic.slot_of(at))
     }
 
     /// Returns the static step of PREPARE or ONLINE at `at`.
     pub(crate) fn step(&self, at: StateId) -> Option<&'static Step> {
-        let step = self.prepare.get(at).or_else(|| self.online.get(at));
-        step.or_else(|| self.late.get(at))
+        self.prepare.step(at).or_else(|| self.online.step(at))
     }
 
     /// Returns the name of a state, or an empty name for a dynamic state that nobody registered
@@ -212,11 +222,15 @@ impl Table {
             "ap-idle"
         } else if at == self.last {
             "online"
-        } else if let Some(step) = self.starting.get(at) {
-            step.name()
         } else {
-            self.step(at).map_or("", Half::name)
+            self.meta(at).map_or("", |meta| meta.name)
         }
+    }
+
+    /// Returns what is known of the static step at `at`, in any section.
+    pub(crate) fn meta(&self, at: StateId) -> Option<&'static Meta> {
+        let start = self.starting.get(at).map(Half::meta);
+        start.or_else(|| self.step(at).map(Half::meta))
     }
 
     /// Returns the state with this name.
@@ -232,19 +246,15 @@ impl Table {
 
     /// Whether all of STARTING may run on several CPUs at once.
     pub(crate) fn starting_mode(&self) -> Mode {
-        let breaks = self.starting.steps.iter().any(Half::breaks_run);
-        if breaks {
-            Mode::OneByOne
-        } else {
-            Mode::Together
-        }
+        let modes = self.starting.steps.iter().map(|step| step.meta().mode());
+        modes.max().unwrap_or(Mode::Together)
     }
 }
 
 const fn check_names(steps: &[Step]) {
     let mut at = 0;
     while at < steps.len() {
-        check_name(steps[at].const_name());
+        check_name(steps[at].name());
         at += 1;
     }
 }
@@ -252,7 +262,7 @@ const fn check_names(steps: &[Step]) {
 const fn check_start_names(steps: &[StartStep]) {
     let mut at = 0;
     while at < steps.len() {
-        check_name(steps[at].const_name());
+        check_name(steps[at].name());
         at += 1;
     }
 }

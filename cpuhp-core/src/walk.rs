@@ -6,29 +6,44 @@
 
 mod multi;
 
+use core::cell::Cell;
+
 use crate::cpu::CpuId;
 use crate::error::StepError;
 use crate::fault;
-use crate::instance::{Instances, Object};
+use crate::instance::Roster;
 use crate::record::{DynSlot, Record};
-use crate::step::{Ctx, Direction, Half, StateId, Step, StepResult};
+use crate::step::{Ctx, Direction, Half, Meta, Section, StateId, Step, StepResult};
 use crate::sync::{AtomicU32, Ordering};
-use crate::table::{DynRange, Row, Table};
+use crate::table::{DynRange, Part, Row, Table};
 use crate::trace::{StepEvent, Trace};
 
 pub(crate) use multi::Cursor;
 
-/// How a walk ended.
+/// How a walk ended, towards a goal that its caller knows.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Stop {
-    /// It reached its goal.
-    Done,
-    /// The step wants to be called again; nothing is stored but how far its instances are.
-    Pending,
-    /// This step failed; the state is the one before the call.
-    Failed(StateId, StepError),
-    /// The undo inside this multi-instance step failed as well: what failed first, and then.
-    Torn(StateId, StepError, StepError),
+pub(crate) struct Stop {
+    /// [`StepError::WOULD_BLOCK`]: the step wants to be called again; nothing is stored but how far its
+    /// instances are. Any other error: it failed, and the state is the one before the call.
+    pub(crate) result: StepResult,
+    /// The undo inside this multi-instance step failed as well, with this; it is noted as torn.
+    pub(crate) undo: Option<StepError>,
+}
+
+impl Stop {
+    /// Returns the state a failed walk towards `goal` stopped at.
+    pub(crate) fn at(self, rec: &Record, goal: StateId) -> StateId {
+        if self.undo.is_some() {
+            rec.state()
+        } else {
+            next_towards(rec.state(), goal)
+        }
+    }
+}
+
+/// Returns the state whose step comes next on the way from `state` to `goal`.
+pub(crate) fn next_towards(state: StateId, goal: StateId) -> StateId {
+    if goal < state { state } else { state.above() }
 }
 
 /// Everything one walk needs.
@@ -42,261 +57,260 @@ pub(crate) struct Walk<'w, T: Trace> {
     /// The CPU that executes the callbacks.
     pub(crate) on: CpuId,
     pub(crate) trace: &'w T,
+    pub(crate) undo: Cell<Option<StepError>>,
 }
-
-/// Whether to go on.
-type Walked = Result<(), Stop>;
 
 impl<T: Trace> Walk<'_, T> {
     /// Walks towards `goal`, which lies in the same section as the present state or at its edge.
-    pub(crate) fn run(&self, goal: StateId) -> Stop {
-        let dir = if goal < self.at() {
-            Direction::Down
-        } else {
-            Direction::Up
-        };
-        let kept = Cursor::read(&self.rec.cursor);
-        if let Some(kept) = kept.filter(|kept| kept.dir != dir)
-            && let Err(stop) = self.give_up(kept)
+    #[inline(never)]
+    pub(crate) fn run(&self, goal: StateId) -> StepResult {
+        if self.rec.fail.get() | self.rec.cursor.get() == 0 {
+            return self.go(goal);
+        }
+        self.go_watched(goal)
+    }
+
+    /// Walks where a fault is armed, or a step is in the middle of its instances.
+    #[cold]
+    fn go_watched(&self, goal: StateId) -> StepResult {
+        let dir = self.direction(goal);
+        let begun = Cursor::read(&self.rec.cursor);
+        if let Some(kept) = begun
+            && kept.dir != dir
         {
-            return stop;
+            self.give_up(kept)?;
         }
         // The range is cut at an armed fault once, not asked at every step. A step that has begun is
         // met the next time.
         let begun = Cursor::read(&self.rec.cursor).map(|kept| kept.state(self.at()));
         let armed = fault::between(self.rec, dir, goal)
             .filter(|at| !self.ctx.is_rollback() && begun != Some(*at));
-        let cut = match (dir, armed) {
-            (_, None) => goal,
-            (Direction::Up, Some(at)) => at.below(),
-            (Direction::Down, Some(at)) => at,
+        let Some(at) = armed else {
+            return self.go(goal);
         };
-        let walked = match dir {
-            Direction::Up => self.run_up(cut),
-            Direction::Down => self.run_down(cut),
-        };
-        match (walked, armed) {
-            (Err(stop), _) => stop,
-            (Ok(()), None) => Stop::Done,
-            (Ok(()), Some(at)) => self.hit(dir, at, goal),
+        self.go(match dir {
+            Direction::Up => at.below(),
+            Direction::Down => at,
+        })?;
+        // It is reached: the step is not called.
+        self.rec.fail.set(0);
+        if T::ON {
+            self.trace
+                .fault(&self.event(self.name(at), dir, at, &self.ctx));
         }
+        self.judge(StepError::INJECTED)?;
+        self.store(at.below());
+        self.go(goal)
     }
 
-    fn run_up(&self, goal: StateId) -> Walked {
-        let table = self.table;
-        self.up(&table.prepare, goal)?;
-        self.slots(Direction::Up, table.prepare_dyn, goal)?;
-        self.slots(Direction::Up, table.parallel_dyn, goal)?;
-        self.up(&table.starting, goal)?;
-        self.up(&table.online, goal)?;
-        self.slots(Direction::Up, table.online_dyn, goal)?;
-        self.up(&table.late, goal)?;
-        if self.at() < goal {
-            self.store(goal);
+    fn go(&self, goal: StateId) -> StepResult {
+        let (table, dir) = (self.table, self.direction(goal));
+        match self.ctx.how.section {
+            Section::Prepare => self.part(&table.prepare, dir, goal)?,
+            Section::Starting => self.row(&table.starting, dir, goal)?,
+            Section::Online => self.part(&table.online, dir, goal)?,
         }
+        // A built-in state has no step.
+        self.store(goal);
         Ok(())
     }
 
-    fn run_down(&self, goal: StateId) -> Walked {
-        let table = self.table;
-        self.down(&table.late, goal)?;
-        self.slots(Direction::Down, table.online_dyn, goal)?;
-        self.down(&table.online, goal)?;
-        self.down(&table.starting, goal)?;
-        self.slots(Direction::Down, table.parallel_dyn, goal)?;
-        self.slots(Direction::Down, table.prepare_dyn, goal)?;
-        self.down(&table.prepare, goal)?;
-        if self.at() > goal {
-            self.store(goal);
-        }
-        Ok(())
+    fn part(&self, part: &Part, dir: Direction, goal: StateId) -> StepResult {
+        let (first, last) = match dir {
+            Direction::Up => (&part.low, &part.high),
+            Direction::Down => (&part.high, &part.low),
+        };
+        self.row(first, dir, goal)?;
+        self.slots(part.dynamic, dir, goal)?;
+        self.row(last, dir, goal)
     }
 
-    /// Walks up what lies in `row` above the present state, up to `goal`.
+    /// Walks what is left of `row` on the way to `goal`.
     #[inline(never)]
-    fn up<S: Half>(&self, row: &Row<S>, goal: StateId) -> Walked {
-        let from = self.at().get() + 1;
-        let (first, end) = (from.max(row.first), row.end().min(goal.get() + 1));
-        let Some(steps) = part(row, first, end) else {
+    fn row<S: Half>(&self, row: &Row<S>, dir: Direction, goal: StateId) -> StepResult {
+        let (first, end) = self.left(row.first, row.end(), goal);
+        let offset = |number: u16| usize::from(number.wrapping_sub(row.first));
+        let steps = row.steps.get(offset(first)..offset(end));
+        let Some(steps) = steps.filter(|steps| !steps.is_empty()) else {
             return Ok(());
         };
-        self.store(StateId::new(first - 1));
-        for (at, step) in (first..end).zip(steps) {
-            let at = StateId::new(at);
-            self.step(step, Direction::Up, at)?;
-            self.store(at);
+        match dir {
+            Direction::Up => {
+                let mut at = StateId::new(first).below();
+                self.store(at);
+                for step in steps {
+                    at = at.above();
+                    self.step(step, Direction::Up, at)?;
+                    self.store(at);
+                }
+            }
+            Direction::Down => {
+                let mut at = StateId::new(end).below();
+                self.store(at);
+                for step in steps.iter().rev() {
+                    self.step(step, Direction::Down, at)?;
+                    at = at.below();
+                    self.store(at);
+                }
+            }
         }
         Ok(())
     }
 
-    /// Walks down what lies in `row` at or below the present state, down to above `goal`.
+    /// Walks what is left of the registered states of a dynamic range.
     #[inline(never)]
-    fn down<S: Half>(&self, row: &Row<S>, goal: StateId) -> Walked {
-        let from = self.at().get() + 1;
-        let (first, end) = (row.first.max(goal.get() + 1), row.end().min(from));
-        let Some(steps) = part(row, first, end) else {
-            return Ok(());
-        };
-        self.store(StateId::new(end - 1));
-        for (at, step) in (first..end).zip(steps).rev() {
-            let at = StateId::new(at);
-            self.step(step, Direction::Down, at)?;
-            self.store(at.below());
-        }
-        Ok(())
-    }
-
-    /// Walks the registered states of a dynamic range.
-    fn slots(&self, dir: Direction, range: DynRange, goal: StateId) -> Walked {
-        let (low, high) = match dir {
-            Direction::Up => (self.at().get() + 1, goal.get()),
-            Direction::Down => (goal.get() + 1, self.at().get()),
-        };
+    fn slots(&self, range: DynRange, dir: Direction, goal: StateId) -> StepResult {
+        let base = range.first().get();
+        let (mut first, mut end) = self.left(base, base + range.capacity(), goal);
         let row = self.slots.get(range.slots()).unwrap_or_default();
-        let first = range.first().get();
-        let (low, high) = (
-            low.max(first),
-            high.min(first.saturating_add(range.capacity()) - 1),
-        );
-        let count = usize::from((high + 1).saturating_sub(low));
-        for passed in 0..count {
+        while first < end {
             let number = match dir {
-                Direction::Up => usize::from(low) + passed,
-                Direction::Down => usize::from(high) - passed,
+                Direction::Up => first,
+                Direction::Down => end - 1,
             };
-            let slot = row.get(number - usize::from(first));
-            let Some(step) = slot.and_then(DynSlot::get) else {
-                continue;
-            };
-            let at = range.first().plus(number - usize::from(first));
+            let (at, slot) = (StateId::new(number), row.get(usize::from(number - base)));
             let (before, after) = match dir {
                 Direction::Up => (at.below(), at),
                 Direction::Down => (at, at.below()),
             };
-            self.store(before);
-            self.step(step, dir, at)?;
-            self.store(after);
+            if let Some(step) = slot.and_then(DynSlot::get) {
+                self.store(before);
+                self.step(step, dir, at)?;
+                self.store(after);
+            }
+            match dir {
+                Direction::Up => first += 1,
+                Direction::Down => end -= 1,
+            }
         }
         Ok(())
     }
 
-    fn step<S: Half>(&self, step: &S, dir: Direction, at: StateId) -> Walked {
+    /// Returns which of the numbers `first .. end` are still to be walked; none if it ends where it begins
+    /// or below.
+    fn left(&self, first: u16, end: u16, goal: StateId) -> (u16, u16) {
+        let (state, goal) = (self.at().get(), goal.get());
+        (first.max(state.min(goal) + 1), end.min(state.max(goal) + 1))
+    }
+
+    #[inline]
+    fn step<S: Half>(&self, step: &S, dir: Direction, at: StateId) -> StepResult {
         if let Some(half) = step.half(dir) {
-            let result = self.traced(step.name(), dir, at, &self.ctx, || S::call(half, &self.ctx));
-            self.judge(at, result)
-        } else if let Some(list) = step.instances() {
-            self.multi(list, step.name(), dir, at)
+            let call = || S::call(half, &self.ctx);
+            match self.traced(step.meta(), dir, at, &self.ctx, call) {
+                Ok(()) => Ok(()),
+                Err(error) => self.judge(error),
+            }
+        } else if let Some(list) = step.roster() {
+            self.multi(list, step.meta(), dir, at)
         } else {
             Ok(())
         }
     }
 
-    /// Calls one half of one step, or one candidate instance of it, without moving the state.
-    pub(crate) fn invoke<S: Half>(
+    /// Calls one half of one state, or one candidate instance of it, without moving the state.
+    pub(crate) fn invoke(&self, at: StateId, dir: Direction, what: Invoke) -> StepResult {
+        if let Some(step) = self.table.starting.get(at) {
+            return self.invoke_step(step, dir, at, what);
+        }
+        let slot = self.table.slot_of(at).and_then(|slot| self.slots.get(slot));
+        let reserved = || slot.and_then(DynSlot::haunting);
+        match self.table.step(at).or_else(reserved) {
+            Some(step) => self.invoke_step(step, dir, at, what),
+            None => Ok(()),
+        }
+    }
+
+    fn invoke_step<S: Half>(
         &self,
         step: &S,
         dir: Direction,
         at: StateId,
         what: Invoke,
-    ) -> Stop {
-        let result = match what {
-            Invoke::Step => match step.half(dir) {
-                Some(half) => {
-                    self.traced(step.name(), dir, at, &self.ctx, || S::call(half, &self.ctx))
-                }
-                None => Ok(()),
-            },
-            Invoke::Candidate => match step.instances().and_then(Instances::candidate) {
-                Some(one) => self.traced(step.name(), dir, at, &self.ctx, || {
-                    one.object().call(dir, &self.ctx)
-                }),
-                None => Ok(()),
-            },
-        };
-        match result {
-            Ok(()) => Stop::Done,
-            Err(StepError::WOULD_BLOCK) => Stop::Pending,
-            Err(error) => Stop::Failed(at, error),
+    ) -> StepResult {
+        let candidate = || step.roster().and_then(Roster::candidate);
+        if what == Invoke::Candidate {
+            candidate().map_or(Ok(()), |one| {
+                self.member(one, step.meta(), dir, at, &self.ctx)
+            })
+        } else if let Some(half) = step.half(dir) {
+            let call = || S::call(half, &self.ctx);
+            self.traced(step.meta(), dir, at, &self.ctx, call)
+        } else {
+            Ok(())
         }
     }
 
+    #[inline]
     fn traced(
         &self,
-        name: &'static str,
+        meta: &Meta,
         dir: Direction,
-        state: StateId,
+        at: StateId,
         ctx: &Ctx<'_>,
         call: impl FnOnce() -> StepResult,
     ) -> StepResult {
         if !T::ON {
             return call();
         }
-        let rollback = ctx.is_rollback();
-        let event = StepEvent {
-            cpu: self.ctx.cpu,
-            on: self.on,
-            state,
-            name,
-            dir,
-            rollback,
-        };
+        let event = self.event(meta.name, dir, at, ctx);
         self.trace.enter(&event);
         let result = call();
         self.trace.exit(&event, result);
         result
     }
 
-    /// What an answer means: a forced walk passes over errors and counts them.
-    fn judge(&self, at: StateId, result: StepResult) -> Walked {
-        match result {
-            Ok(()) => Ok(()),
-            Err(StepError::WOULD_BLOCK) => Err(Stop::Pending),
-            Err(_) if self.ctx.is_forced() => {
-                self.rec
-                    .ignored
-                    .set(self.rec.ignored.get().saturating_add(1));
-                Ok(())
-            }
-            Err(error) => Err(Stop::Failed(at, error)),
+    fn event(
+        &self,
+        name: &'static str,
+        dir: Direction,
+        state: StateId,
+        ctx: &Ctx<'_>,
+    ) -> StepEvent {
+        StepEvent {
+            cpu: ctx.cpu,
+            on: self.on,
+            state,
+            name,
+            dir,
+            rollback: ctx.is_rollback(),
         }
     }
 
-    /// An armed fault is reached: the step is not called.
-    fn hit(&self, dir: Direction, at: StateId, goal: StateId) -> Stop {
-        self.rec.fail.set(0);
-        if T::ON {
-            let name = self.name(at);
-            let rollback = self.ctx.is_rollback();
-            let event = StepEvent {
-                cpu: self.ctx.cpu,
-                on: self.on,
-                state: at,
-                name,
-                dir,
-                rollback,
-            };
-            self.trace.fault(&event);
+    /// What an error means: a forced walk passes over it and counts it.
+    #[cold]
+    fn judge(&self, error: StepError) -> StepResult {
+        if error == StepError::WOULD_BLOCK || !self.ctx.is_forced() {
+            return Err(error);
         }
-        if let Err(stop) = self.judge(at, Err(StepError::INJECTED)) {
-            return stop;
-        }
-        self.store(at.below());
-        self.run(goal)
+        let ignored = &self.rec.ignored;
+        ignored.set(ignored.get().saturating_add(1));
+        Ok(())
     }
 
     fn name(&self, at: StateId) -> &'static str {
         let slot = self.table.slot_of(at).and_then(|slot| self.slots.get(slot));
         slot.and_then(DynSlot::get)
-            .map_or_else(|| self.table.name(at), Step::const_name)
+            .map_or_else(|| self.table.name(at), Step::name)
     }
 
     // Relaxed: one side owns the state at a time, and the handshake carries it to the other.
+    #[inline]
     fn at(&self) -> StateId {
         self.rec.state()
     }
 
+    #[inline]
     fn store(&self, at: StateId) {
         self.rec.set_state(at);
+    }
+
+    fn direction(&self, goal: StateId) -> Direction {
+        if goal < self.at() {
+            Direction::Down
+        } else {
+            Direction::Up
+        }
     }
 }
 
@@ -307,15 +321,6 @@ pub(crate) enum Invoke {
     Step,
     /// The instance that is being added or removed.
     Candidate,
-}
-
-/// The steps of `row` numbered `first .. end`, or `None` if there are none.
-fn part<S>(row: &Row<S>, first: u16, end: u16) -> Option<&'static [S]> {
-    if first >= end {
-        return None;
-    }
-    row.steps
-        .get(usize::from(first - row.first)..usize::from(end - row.first))
 }
 
 /// Reads a progress word.

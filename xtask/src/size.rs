@@ -1,7 +1,7 @@
 //! `cargo xtask size`: what the core adds to a kernel, on every bare-metal target, beside its bounds.
 //!
-//! The program in `xtask/probe` is linked three times: empty, with every operation of the core, and with every text
-//! the core can print as well. What the core adds is the difference to the empty one.
+//! The program in `xtask/probe` is linked without an operation of the core, with every one of them, with every text the
+//! core can print as well, and with a tracer. What the core adds is the difference to the first.
 
 use std::fs;
 use std::path::PathBuf;
@@ -21,24 +21,67 @@ use image::Image;
 /// Bytes of one record.
 const RECORD: u64 = 128;
 
-/// Bytes of code and constants, everything but the texts.
-const TEXT_BOUND: u64 = 30 << 10;
-
 /// CPUs whose storage the probe holds.
 const CPUS: u64 = 64;
+
+/// What a name of the tracing interface has in it.
+const TRACE: &str = "::trace::";
 
 /// The verdict of a figure that misses its bound.
 const MISSED: &str = "MISSED";
 
-/// What was measured for one target.
-struct Measured {
-    record: u64,
-    text: u64,
-    text_with_display: u64,
-    data: u64,
-    bss: u64,
-    /// The functions to look at if the text is too long.
-    largest: Vec<String>,
+/// How a kernel may be built.
+#[derive(Debug)]
+struct Setting {
+    name: &'static str,
+    opt_level: &'static str,
+    lto: &'static str,
+    /// Bytes of code and constants, everything but the texts.
+    text_bound: u64,
+}
+
+/// The first one is what cargo's release profile does.
+const SETTINGS: [Setting; 2] = [
+    Setting {
+        name: "text, release",
+        opt_level: "3",
+        lto: "off",
+        text_bound: 36 << 10,
+    },
+    Setting {
+        name: "text, opt-level z, fat LTO",
+        opt_level: "z",
+        lto: "fat",
+        text_bound: 30 << 10,
+    },
+];
+
+/// What the probe is linked with.
+#[derive(Clone, Copy, Debug)]
+enum With {
+    Nothing,
+    Operations,
+    Display,
+    Traced,
+}
+
+impl With {
+    const fn feature(self) -> &'static str {
+        match self {
+            Self::Nothing => "",
+            Self::Operations => "operations",
+            Self::Display => "display",
+            Self::Traced => "traced",
+        }
+    }
+}
+
+/// One figure beside its bound.
+#[derive(Debug)]
+struct Row {
+    figure: &'static str,
+    value: u64,
+    bound: Bound,
 }
 
 /// Measures every target and prints each figure beside its bound.
@@ -46,26 +89,21 @@ struct Measured {
 /// # Errors
 /// A target cannot be had, or the probe does not build.
 pub(crate) fn run() -> Result<Exit> {
-    let mut table = show::table(&["target", "figure", "bytes", "bound", "verdict"], 2);
+    let mut table = show::table(&["target", "figure", "value", "bound", "verdict"], 2);
     let mut missed = 0;
     for target in BARE_METAL {
         install::ensure_target(target)?;
-        let measured = measure(target)?;
-        for (figure, bytes, bound) in measured.rows() {
-            let verdict = bound.verdict(bytes);
+        for row in measure(target)? {
+            let verdict = row.bound.verdict(row.value);
             missed += usize::from(verdict == MISSED);
-            table.add_row([target, figure, &bytes.to_string(), &bound.text(), verdict]);
-        }
-        if measured.text > TEXT_BOUND {
-            println!(
-                "largest functions on {target}:\n{}",
-                measured.largest.join("\n")
-            );
+            let value = row.value.to_string();
+            table.add_row([target, row.figure, &value, &row.bound.text(), verdict]);
         }
     }
     println!("\n{table}");
     println!(
-        "release, opt-level 3; the texts bring the library's formatting with them and have no bound"
+        "bytes, but for functions; text is code and constants. The errors' texts bring the library's formatting with \
+         them and have no bound"
     );
     Ok(Exit::from_failures(missed))
 }
@@ -90,55 +128,82 @@ impl Bound {
         }
     }
 
-    fn verdict(self, bytes: u64) -> &'static str {
+    fn verdict(self, value: u64) -> &'static str {
         let is_met = match self {
-            Self::Exactly(bound) => bytes == bound,
-            Self::AtMost(bound) => bytes <= bound,
-            Self::AtLeast(bound) => bytes >= bound,
+            Self::Exactly(bound) => value == bound,
+            Self::AtMost(bound) => value <= bound,
+            Self::AtLeast(bound) => value >= bound,
             Self::Free => return "-",
         };
         if is_met { "pass" } else { MISSED }
     }
 }
 
-impl Measured {
-    fn rows(&self) -> [(&'static str, u64, Bound); 5] {
-        [
-            ("record", self.record, Bound::Exactly(RECORD)),
-            ("text and rodata", self.text, Bound::AtMost(TEXT_BOUND)),
-            (
-                "the same with errors' texts",
-                self.text_with_display,
-                Bound::Free,
-            ),
-            (".data of 64 CPUs", self.data, Bound::Exactly(0)),
-            (".bss of 64 CPUs", self.bss, Bound::AtLeast(CPUS * RECORD)),
-        ]
+/// No function of the tracing interface: what an untraced program has to keep, and a traced one cannot.
+const UNTRACED: Bound = Bound::Exactly(0);
+
+fn measure(target: &'static str) -> Result<Vec<Row>> {
+    let mut rows = Vec::new();
+    let mut add = |figure, value, bound| {
+        rows.push(Row {
+            figure,
+            value,
+            bound,
+        });
+    };
+    for setting in &SETTINGS {
+        let frame = build(target, setting, With::Nothing)?;
+        let operations = build(target, setting, With::Operations)?;
+        let text = operations.text.saturating_sub(frame.text);
+        add(setting.name, text, Bound::AtMost(setting.text_bound));
+        if text > setting.text_bound {
+            println!("{target}, {}: the largest functions", setting.name);
+            for (size, name) in operations.largest("cpuhp_", 20) {
+                println!("{size:8} {name}");
+            }
+        }
     }
+    let release = &SETTINGS[0];
+    let frame = build(target, release, With::Nothing)?;
+    let operations = build(target, release, With::Operations)?;
+    let display = build(target, release, With::Display)?;
+    let traced = build(target, release, With::Traced)?;
+    add(
+        "text, release, with the errors' texts",
+        display.text.saturating_sub(frame.text),
+        Bound::Free,
+    );
+    let size_of = |name: &str| {
+        let size = operations.symbol(name);
+        size.ok_or_else(|| anyhow!("{target}: the probe has no symbol {name}"))
+    };
+    add("record", size_of("PROBE_RECORD")?, Bound::Exactly(RECORD));
+    add(
+        "storage of 64 CPUs",
+        size_of("PROBE_STORE")?,
+        Bound::AtLeast(CPUS * RECORD),
+    );
+    let zero = operations.zero_symbol("PROBE_STORE");
+    add(
+        "of it not in .bss",
+        size_of("PROBE_STORE")? - zero,
+        Bound::Exactly(0),
+    );
+    let own = operations.data.saturating_sub(frame.data);
+    add(".data", own, Bound::Exactly(0));
+    add("functions of the tracer", operations.count(TRACE), UNTRACED);
+    // The same check has to fail where there is a tracer, or it would find none anywhere.
+    let is_found = UNTRACED.verdict(traced.count(TRACE)) == MISSED;
+    add(
+        "the same, traced: is it found",
+        u64::from(is_found),
+        Bound::Exactly(1),
+    );
+    Ok(rows)
 }
 
-fn measure(target: &'static str) -> Result<Measured> {
-    let empty = build(target, None)?;
-    let operations = build(target, Some("operations"))?;
-    let display = build(target, Some("display"))?;
-    let record = operations.symbol("PROBE_RECORD");
-    let largest = operations.largest("cpuhp_", 20);
-    let largest = largest
-        .iter()
-        .map(|(size, name)| format!("{size:8} {name}"))
-        .collect();
-    Ok(Measured {
-        record: record.ok_or_else(|| anyhow!("{target}: the probe has no symbol PROBE_RECORD"))?,
-        text: operations.text.saturating_sub(empty.text),
-        text_with_display: display.text.saturating_sub(empty.text),
-        data: operations.data.saturating_sub(empty.data),
-        bss: operations.bss.saturating_sub(empty.bss),
-        largest,
-    })
-}
-
-/// Links the probe with one of its features and reads it.
-fn build(target: &str, feature: Option<&str>) -> Result<Image> {
+/// Links the probe and reads it.
+fn build(target: &str, setting: &Setting, with: With) -> Result<Image> {
     let folder = cargo::metadata()?.target_directory.join("size");
     let mut command = cargo::cargo();
     command.args([
@@ -152,13 +217,13 @@ fn build(target: &str, feature: Option<&str>) -> Result<Image> {
     command
         .arg(cargo::root().join("xtask/probe/Cargo.toml"))
         .arg("--target-dir")
-        .arg(&folder);
-    if let Some(feature) = feature {
-        command.args(["--features", feature]);
-    }
+        .arg(&folder)
+        .args(["--features", with.feature()]);
     // Addresses are fixed, as in a kernel; else tables of functions would need relocation.
     command
         .env("RUSTFLAGS", "-Crelocation-model=static")
+        .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", setting.opt_level)
+        .env("CARGO_PROFILE_RELEASE_LTO", setting.lto)
         .env_remove("CARGO_ENCODED_RUSTFLAGS");
     let built = cargo::build(&mut command)?;
     let path: PathBuf = built
@@ -180,6 +245,7 @@ mod tests {
             (Bound::Exactly(128), 128, 136),
             (Bound::AtMost(12), 12, 13),
             (Bound::AtLeast(12), 12, 11),
+            (UNTRACED, 0, 1),
         ] {
             assert_eq!(
                 (bound.verdict(good), bound.verdict(bad)),

@@ -2,14 +2,14 @@
 
 use crate::cpu::CpuId;
 use crate::handshake::Tag;
-use crate::hotplug::Cpuhp;
-use crate::instance::Instances;
+use crate::hotplug::{Cpuhp, Task};
+use crate::instance::Roster;
 use crate::platform::Platform;
 use crate::record::{DynSlot, Record};
-use crate::step::{Direction, Half, How, StateId};
+use crate::step::{Direction, Half, How, Section, StateId, StepResult};
 use crate::sync::Ordering;
 use crate::trace::Trace;
-use crate::walk::{Cursor, Invoke, Stop};
+use crate::walk::{Cursor, Invoke};
 
 impl<P: Platform, T: Trace> Cpuhp<'_, P, T> {
     /// Calls one half of one state, or the candidate instance of it, on this CPU for `cpu`.
@@ -21,32 +21,19 @@ impl<P: Platform, T: Trace> Cpuhp<'_, P, T> {
         at: StateId,
         dir: Direction,
         what: Invoke,
-    ) -> Stop {
-        if let Some(step) = self.table().starting.get(at) {
-            // STARTING sees interrupts off on every path.
-            self.platform().enter_atomic();
-            let stop = self.invoke_step(cpu, rec, on, step, (at, dir, what));
-            self.platform().leave_atomic();
-            return stop;
-        }
-        let reserved = || self.slot(at).and_then(DynSlot::haunting);
-        let Some(step) = self.step(at).or_else(reserved) else {
-            return Stop::Done;
-        };
-        self.invoke_step(cpu, rec, on, step, (at, dir, what))
-    }
-
-    fn invoke_step<S: Half>(
-        &self,
-        cpu: CpuId,
-        rec: &Record,
-        on: CpuId,
-        step: &S,
-        (at, dir, what): (StateId, Direction, Invoke),
-    ) -> Stop {
+    ) -> StepResult {
         let section = self.section(at);
-        let how = How::forward(section);
-        self.with_walk(cpu, rec, on, how, |walk| walk.invoke(step, dir, at, what))
+        // STARTING sees interrupts off on every path.
+        let closed = section == Section::Starting;
+        if closed {
+            self.platform().enter_atomic();
+        }
+        let task = Task::Invoke(at, dir, what);
+        let stop = self.execute(cpu, rec, on, How::forward(section), task);
+        if closed {
+            self.platform().leave_atomic();
+        }
+        stop.result
     }
 
     /// Whether a CPU that rests has some instances of this state behind it and some before it.
@@ -71,13 +58,15 @@ impl<P: Platform, T: Trace> Cpuhp<'_, P, T> {
     pub(crate) fn is_given_up(&self, at: StateId, what: Invoke) -> bool {
         match what {
             Invoke::Step => self.slot(at).is_some_and(DynSlot::is_given_up),
-            Invoke::Candidate => match self.table().starting.get(at) {
-                Some(step) => step.instances().is_some_and(Instances::is_haunted),
-                None => {
-                    let list = self.step(at).and_then(Half::instances);
-                    list.is_some_and(Instances::is_haunted)
-                }
-            },
+            Invoke::Candidate => self.roster(at).is_some_and(Roster::is_haunted),
+        }
+    }
+
+    /// Returns the instances of a multi-instance state.
+    pub(super) fn roster(&self, at: StateId) -> Option<&'static dyn Roster> {
+        match self.table().starting.get(at) {
+            Some(step) => step.roster(),
+            None => self.step(at).and_then(Half::roster),
         }
     }
 }

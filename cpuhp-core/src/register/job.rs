@@ -1,60 +1,63 @@
 //! One registration as a poll: call on every CPU that is past the state, undo if one fails.
 
+use core::fmt;
 use core::task::Poll;
 
-use super::{Calls, RegisterError, Registered, StateHandle};
+use super::{RegisterError, Registered, StateHandle};
 use crate::cpu::CpuId;
 use crate::error::{OpError, StepError, StepFailure, Why};
 use crate::handshake::Request;
 use crate::hotplug::Cpuhp;
-use crate::instance::{Instance, Instances, MultiStart, MultiStep};
-use crate::lock::Registering;
-use crate::lock::{Leaving, WriteGuard};
+use crate::instance::Roster;
+use crate::lock::{Registering, WriteGuard};
 use crate::mask::Kind;
 use crate::platform::Platform;
 use crate::record::{Leftover, Record};
 use crate::run::Mode;
-use crate::step::{Direction, Half, StateId, Step, StepFlags};
+use crate::step::{Direction, StateId, StepResult};
 use crate::trace::Trace;
-use crate::walk::{Invoke, Stop};
+use crate::walk::Invoke;
 
 /// What is being registered or removed.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Job {
-    Add(&'static Step),
-    Remove,
-    Link(
-        &'static Instances<dyn MultiStep>,
-        &'static Instance<dyn MultiStep>,
-    ),
-    Unlink(
-        &'static Instances<dyn MultiStep>,
-        &'static Instance<dyn MultiStep>,
-    ),
-    LinkStart(
-        &'static Instances<dyn MultiStart>,
-        &'static Instance<dyn MultiStart>,
-    ),
-    UnlinkStart(
-        &'static Instances<dyn MultiStart>,
-        &'static Instance<dyn MultiStart>,
-    ),
+#[derive(Clone, Copy)]
+pub(super) struct Job {
+    pub(super) at: StateId,
+    pub(super) name: &'static str,
+    /// `Up` adds, `Down` removes.
+    pub(super) dir: Direction,
+    /// The list whose candidate it is about; none = about the state itself.
+    pub(super) list: Option<&'static dyn Roster>,
+    /// Of a state that is added.
+    pub(super) handle: Option<StateHandle>,
 }
 
 impl Job {
-    const fn dir(self) -> Direction {
-        match self {
-            Self::Add(_) | Self::Link(..) | Self::LinkStart(..) => Direction::Up,
-            Self::Remove | Self::Unlink(..) | Self::UnlinkStart(..) => Direction::Down,
+    pub(super) const fn new(at: StateId, dir: Direction, name: &'static str) -> Self {
+        let (list, handle) = (None, None);
+        Self {
+            at,
+            name,
+            dir,
+            list,
+            handle,
         }
     }
 
-    const fn invoke(self) -> Invoke {
-        match self {
-            Self::Add(_) | Self::Remove => Invoke::Step,
-            Self::Link(..) | Self::Unlink(..) => Invoke::Candidate,
-            Self::LinkStart(..) | Self::UnlinkStart(..) => Invoke::Candidate,
+    const fn invoke(&self) -> Invoke {
+        match self.list {
+            None => Invoke::Step,
+            Some(_) => Invoke::Candidate,
         }
+    }
+}
+
+impl fmt::Debug for Job {
+    // Without the list: to be able to print any list is what every list would have to carry code for.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Job")
+            .field(&self.name)
+            .field(&self.dir)
+            .finish()
     }
 }
 
@@ -77,57 +80,24 @@ enum Pass {
 #[must_use = "a registration does nothing unless polled"]
 pub struct RegisterOp {
     job: Job,
-    at: StateId,
     stamp: u32,
-    handle: Option<StateHandle>,
     mode: Mode,
     pass: Pass,
     /// The CPU whose answer is awaited.
     asked: Option<CpuId>,
     deadline: u64,
-    first: Option<(CpuId, StateId, StepError)>,
-    undo: Option<(CpuId, StateId, StepError)>,
+    first: Option<(CpuId, StepError)>,
+    undo: Option<(CpuId, StepError)>,
     ignored: u32,
     left: Leftover,
 }
 
-impl<P: Platform, T: Trace> WriteGuard<'_, '_, P, T> {
-    /// Begins a registration that has been checked.
-    pub(super) fn begin_register(
-        &self,
-        stamp: u32,
-        job: Job,
-        at: StateId,
-        calls: Calls,
-        mode: Mode,
-    ) -> RegisterOp {
-        let hp = self.hp;
-        let mut handle = None;
-        if let (Job::Add(step), Some(slot)) = (job, hp.slot(at)) {
-            handle = Some(StateHandle {
-                at,
-                generation: slot.reserve(step),
-            });
-        }
-        // What a bulk operation that was dropped left behind is not about these CPUs.
-        hp.storage.lock.set_leaving(Leaving::No);
-        // Pending: still to be called. Batch: called, so to be undone if another one fails.
-        for kind in [Kind::Batch, Kind::Pending] {
-            hp.storage
-                .each(kind)
-                .for_each(|cpu| hp.storage.take(kind, cpu));
-        }
-        let past = |cpu: &CpuId| hp.record(*cpu).is_some_and(|rec| rec.state() >= at);
-        if calls == Calls::Run {
-            hp.all_cpus()
-                .filter(past)
-                .for_each(|cpu| hp.storage.add(Kind::Pending, cpu));
-        }
-        RegisterOp {
+impl RegisterOp {
+    /// Makes the operation of a registration that has been checked.
+    pub(super) const fn new(job: Job, mode: Mode, stamp: u32) -> Self {
+        Self {
             job,
-            at,
             stamp,
-            handle,
             mode,
             pass: Pass::Issue,
             asked: None,
@@ -138,9 +108,7 @@ impl<P: Platform, T: Trace> WriteGuard<'_, '_, P, T> {
             left: Leftover::None,
         }
     }
-}
 
-impl RegisterOp {
     /// Goes as far as it can without waiting.
     ///
     /// Context: any available CPU, holding the guard; steps of PREPARE, and the calling CPU's own, run
@@ -158,12 +126,7 @@ impl RegisterOp {
             return Poll::Ready(Err(stale.into()));
         }
         loop {
-            let passed = match self.pass {
-                Pass::Issue => self.issue(hp),
-                Pass::Collect => self.collect(hp),
-                Pass::Undo => self.undo(hp),
-            };
-            if passed.is_pending() {
+            if !self.go_through(hp) {
                 return Poll::Pending;
             }
             self.pass = match self.pass {
@@ -179,70 +142,75 @@ impl RegisterOp {
         (self.asked.unwrap_or_default(), self.deadline)
     }
 
+    /// Carries one pass out; `false` while it has to wait.
+    fn go_through<P: Platform, T: Trace>(&mut self, hp: &Cpuhp<'_, P, T>) -> bool {
+        match self.pass {
+            Pass::Issue => {
+                self.issue(hp);
+                true
+            }
+            Pass::Collect => self.call_all(hp, Kind::Pending, self.job.dir),
+            Pass::Undo => self.call_all(hp, Kind::Batch, Direction::Down),
+        }
+    }
+
     /// Asks every CPU at once, if the step is parallel.
-    fn issue<P: Platform, T: Trace>(&mut self, hp: &Cpuhp<'_, P, T>) -> Poll<()> {
-        if let (Job::Remove, Some(slot)) = (self.job, hp.slot(self.at)) {
+    fn issue<P: Platform, T: Trace>(&mut self, hp: &Cpuhp<'_, P, T>) {
+        if let (Direction::Down, None, Some(slot)) =
+            (self.job.dir, self.job.list, hp.slot(self.job.at))
+        {
             // From the first call on it is gone, whatever becomes of this operation.
             slot.retire();
         }
         if self.mode == Mode::Together {
             for cpu in hp.storage.each(Kind::Pending) {
                 if !self.runs_here(hp, cpu) {
-                    self.ask(hp, cpu, self.job.dir());
+                    self.ask(hp, cpu, self.job.dir);
                 }
             }
         }
-        Poll::Ready(())
     }
 
-    /// Calls on one CPU after the other, or collects from those that were asked. Up in ascending
-    /// order, down in descending order. The first failure of an addition ends it.
-    fn collect<P: Platform, T: Trace>(&mut self, hp: &Cpuhp<'_, P, T>) -> Poll<()> {
-        let dir = self.job.dir();
-        while let Some(cpu) = next_in(hp, Kind::Pending, dir) {
-            let failed = self.first.is_some() && self.mode == Mode::OneByOne;
-            if failed {
+    /// Calls on one CPU of a mask after the other, or collects from those that were asked. Up in
+    /// ascending order, down in descending order. The first failure of an addition ends it; then it is
+    /// undone on exactly the CPUs that did it.
+    fn call_all<P: Platform, T: Trace>(
+        &mut self,
+        hp: &Cpuhp<'_, P, T>,
+        kind: Kind,
+        dir: Direction,
+    ) -> bool {
+        while let Some(cpu) = next_in(hp, kind, dir) {
+            let undoing = self.pass == Pass::Undo;
+            if self.first.is_some() && !undoing && self.mode == Mode::OneByOne {
                 break;
             }
-            let Poll::Ready(result) = self.call(hp, cpu, dir) else {
-                return Poll::Pending;
-            };
-            hp.storage.take(Kind::Pending, cpu);
-            match result {
-                Ok(()) => hp.storage.add(Kind::Batch, cpu),
-                Err((at, err)) if dir == Direction::Up => {
-                    self.first = self.first.or(Some((cpu, at, err)));
-                }
-                Err(_) => self.ignored += 1,
+            let result = self.call(hp, cpu, dir);
+            if result == Err(StepError::WOULD_BLOCK) {
+                return false;
+            }
+            self.asked = None;
+            hp.storage.take(kind, cpu);
+            let failed = result.err().map(|err| (cpu, err));
+            match (self.job.dir, failed) {
+                _ if undoing => self.undo = self.undo.or(failed),
+                (_, None) => hp.storage.add(Kind::Batch, cpu),
+                (Direction::Up, _) => self.first = self.first.or(failed),
+                (Direction::Down, _) => self.ignored += 1,
             }
         }
-        Poll::Ready(())
-    }
-
-    /// Undoes it on exactly the CPUs that did it, in reverse.
-    fn undo<P: Platform, T: Trace>(&mut self, hp: &Cpuhp<'_, P, T>) -> Poll<()> {
-        while let Some(cpu) = next_in(hp, Kind::Batch, Direction::Down) {
-            let called = self.call(hp, cpu, Direction::Down);
-            let Poll::Ready(result) = called else {
-                return Poll::Pending;
-            };
-            hp.storage.take(Kind::Batch, cpu);
-            if let Err((at, err)) = result {
-                self.undo = self.undo.or(Some((cpu, at, err)));
-            }
-        }
-        Poll::Ready(())
+        true
     }
 
     /// Whether the half runs on the calling CPU.
     fn runs_here<P: Platform, T: Trace>(&self, hp: &Cpuhp<'_, P, T>, cpu: CpuId) -> bool {
-        self.at < hp.table().kick() || cpu == hp.platform().this_cpu()
+        self.job.at < hp.table().kick() || cpu == hp.platform().this_cpu()
     }
 
     fn ask<P: Platform, T: Trace>(&mut self, hp: &Cpuhp<'_, P, T>, cpu: CpuId, dir: Direction) {
         let Some(rec) = hp.record(cpu) else { return };
         rec.edges
-            .post(Request::invoke(dir, self.at, self.job.invoke()));
+            .post(Request::invoke(dir, self.job.at, self.job.invoke()));
         hp.platform().notify_ap(cpu);
         self.arm(hp);
     }
@@ -254,54 +222,43 @@ impl RegisterOp {
             .saturating_add(hp.platform().step_timeout());
     }
 
-    /// Calls one half on one CPU; ready with its result, or with STUCK at the deadline.
+    /// Calls one half on one CPU: its result, which is STUCK at the deadline and WOULD_BLOCK before.
     fn call<P: Platform, T: Trace>(
         &mut self,
         hp: &Cpuhp<'_, P, T>,
         cpu: CpuId,
         dir: Direction,
-    ) -> Poll<Result<(), (StateId, StepError)>> {
+    ) -> StepResult {
         let Some(rec) = hp.record(cpu) else {
-            return Poll::Ready(Ok(()));
+            return Ok(());
         };
         let is_new = self.asked != Some(cpu);
         self.asked = Some(cpu);
-        let called = if self.runs_here(hp, cpu) {
+        let here = self.runs_here(hp, cpu);
+        let result = if here {
             if is_new {
                 self.arm(hp);
             }
             let on = hp.platform().this_cpu();
-            hp.invoke(cpu, rec, on, self.at, dir, self.job.invoke())
+            hp.invoke(cpu, rec, on, self.job.at, dir, self.job.invoke())
         } else {
             if is_new && (self.mode == Mode::OneByOne || self.pass == Pass::Undo) {
                 self.ask(hp, cpu, dir);
             }
-            match (rec.edges.answered(), rec.walk_first.get()) {
-                (false, _) => Stop::Pending,
-                (true, None) => Stop::Done,
-                (true, Some((at, err))) => Stop::Failed(at, err),
+            if rec.edges.answered() {
+                rec.walk_first.get().map_or(Ok(()), |(_, err)| Err(err))
+            } else {
+                Err(StepError::WOULD_BLOCK)
             }
         };
-        match called {
-            Stop::Done => self.settled(Ok(())),
-            Stop::Failed(at, err) | Stop::Torn(at, err, _) => self.settled(Err((at, err))),
-            Stop::Pending if hp.platform().now() < self.deadline => Poll::Pending,
-            Stop::Pending => {
-                // Whatever it is in the middle of may still run: what it uses stays taken.
-                if !self.runs_here(hp, cpu) {
-                    self.left = Leftover::Inside;
-                }
-                self.settled(Err((self.at, StepError::STUCK)))
-            }
+        if result != Err(StepError::WOULD_BLOCK) || hp.platform().now() < self.deadline {
+            return result;
         }
-    }
-
-    fn settled(
-        &mut self,
-        result: Result<(), (StateId, StepError)>,
-    ) -> Poll<Result<(), (StateId, StepError)>> {
-        self.asked = None;
-        Poll::Ready(result)
+        // Whatever it is in the middle of may still run: what it uses stays taken.
+        if !here {
+            self.left = Leftover::Inside;
+        }
+        Err(StepError::STUCK)
     }
 
     /// Links, frees or keeps what was registered, and says how it went.
@@ -309,45 +266,28 @@ impl RegisterOp {
         &mut self,
         hp: &Cpuhp<'_, P, T>,
     ) -> Result<Registered, RegisterError> {
-        let failed = self.first.is_some();
-        let name = match self.job {
-            Job::Add(step) => Half::name(step),
-            Job::Remove | Job::Link(..) | Job::Unlink(..) => hp.name(self.at),
-            Job::LinkStart(..) | Job::UnlinkStart(..) => hp.name(self.at),
-        };
-        match self.job {
-            Job::Add(_) if !failed => {
-                if let Some(slot) = hp.slot(self.at) {
-                    slot.register();
-                }
+        let Job { at, name, dir, .. } = self.job;
+        let succeeded = self.first.is_none();
+        match (self.job.list, hp.slot(at)) {
+            (Some(list), _) => {
+                let changes = succeeded || dir == Direction::Down;
+                list.finish(changes.then_some(dir), self.left);
             }
-            Job::Add(_) | Job::Remove => {
-                let armed = |rec: &&Record| rec.armed_at() == Some(self.at);
-                let recs = hp.all_cpus().filter_map(|cpu| hp.record(cpu));
+            (None, Some(slot)) if succeeded && dir == Direction::Up => slot.register(),
+            (None, Some(slot)) => {
+                let armed = |rec: &&Record| rec.armed_at() == Some(at);
+                let recs = hp.storage.records.iter();
                 recs.filter(armed).for_each(|rec| rec.fail.set(0));
-                if let Some(slot) = hp.slot(self.at) {
-                    slot.retire();
-                    if self.left == Leftover::None {
-                        slot.lay();
-                    }
+                slot.retire();
+                if self.left == Leftover::None {
+                    slot.lay();
                 }
             }
-            Job::Link(list, one) if !failed => list.finish_link(one),
-            Job::Link(list, _) => list.finish_candidate(self.left),
-            Job::Unlink(list, one) => {
-                list.unlink(one);
-                list.finish_candidate(self.left);
-            }
-            Job::LinkStart(list, one) if !failed => list.finish_link(one),
-            Job::LinkStart(list, _) => list.finish_candidate(self.left),
-            Job::UnlinkStart(list, one) => {
-                list.unlink(one);
-                list.finish_candidate(self.left);
-            }
+            (None, None) => {}
         }
         hp.storage.lock.set_registering(Registering::No);
         hp.storage.lock.free_bulk();
-        let step = |(cpu, at, err)| (cpu, StepFailure { at, name, err });
+        let step = |(cpu, err)| (cpu, StepFailure { at, name, err });
         match self.first.map(step) {
             Some((cpu, first)) => Err(RegisterError::Failed {
                 cpu,
@@ -355,7 +295,7 @@ impl RegisterOp {
                 undo: self.undo.map(step),
             }),
             None => Ok(Registered {
-                handle: self.handle,
+                handle: self.job.handle,
                 ignored: self.ignored,
             }),
         }
@@ -371,14 +311,5 @@ fn next_in<P: Platform, T: Trace>(
     match dir {
         Direction::Up => hp.storage.next(kind, 0),
         Direction::Down => hp.storage.each(kind).last(),
-    }
-}
-
-/// How CPUs that do this step are asked.
-pub(super) fn mode_of<S: Half>(step: &S) -> Mode {
-    if step.flags().contains(StepFlags::PARALLEL) {
-        Mode::Together
-    } else {
-        Mode::OneByOne
     }
 }

@@ -3,88 +3,72 @@
 //! How far they are is kept in the record, so that a step which asks to be called again goes on at the
 //! same instance, and an operation which was given up in the middle can be undone by the next one.
 
-use super::{Stop, Walk, Walked};
+use super::Walk;
 use crate::error::StepError;
-use crate::instance::{Instances, Object};
+use crate::instance::{Member, Roster};
 use crate::record::{DynSlot, Own};
-use crate::step::{Direction, Half, StateId};
+use crate::step::{Ctx, Direction, Half, Meta, StateId, StepResult};
 use crate::trace::Trace;
 
 impl<T: Trace> Walk<'_, T> {
     /// Runs the instances of one state: `up` in order of addition, `down` in reverse.
-    pub(super) fn multi<O: Object + ?Sized>(
+    #[inline(never)]
+    pub(super) fn multi(
         &self,
-        list: &'static Instances<O>,
-        name: &'static str,
+        list: &dyn Roster,
+        meta: &Meta,
         dir: Direction,
         at: StateId,
-    ) -> Walked {
+    ) -> StepResult {
         // A forced walk that finds an undo goes down all the same.
         let kept =
             Cursor::read(&self.rec.cursor).filter(|kept| !(kept.undoing && self.ctx.is_forced()));
         let mut cursor = kept.unwrap_or(Cursor::begin(dir));
         if !cursor.undoing {
-            match self.forth(list, name, at, &mut cursor) {
-                Err(Stop::Failed(_, error)) => {
+            let mut one = nth(list, dir, cursor.done);
+            loop {
+                let Some(member) = one else {
+                    self.rec.cursor.set(0);
+                    return Ok(());
+                };
+                let called = self.member(member, meta, dir, at, &self.ctx);
+                if let Err(error) = called.or_else(|error| self.judge(error)) {
+                    cursor.write(&self.rec.cursor);
+                    if error == StepError::WOULD_BLOCK {
+                        return Err(error);
+                    }
                     self.rec.cursor_err.set(StepError::to_word(Some(error)));
                     cursor.undoing = true;
+                    break;
                 }
-                walked => return walked,
+                cursor.done += 1;
+                one = member.following(dir);
             }
         }
-        self.back(list, name, at, &mut cursor)?;
-        Err(Stop::Failed(at, self.undo_cause()))
-    }
-
-    /// Calls the instances that are still to come.
-    fn forth<O: Object + ?Sized>(
-        &self,
-        list: &'static Instances<O>,
-        name: &'static str,
-        at: StateId,
-        cursor: &mut Cursor,
-    ) -> Walked {
-        for one in list.in_order(cursor.dir).skip(cursor.done) {
-            let call = || one.object().call(cursor.dir, &self.ctx);
-            match self.judge(at, self.traced(name, cursor.dir, at, &self.ctx, call)) {
-                Ok(()) => cursor.done += 1,
-                Err(stop) => {
-                    cursor.write(&self.rec.cursor);
-                    return Err(stop);
-                }
-            }
-        }
-        self.rec.cursor.set(0);
-        Ok(())
+        self.back(list, meta, at, cursor)?;
+        Err(self.undo_cause())
     }
 
     /// Undoes the instances that are done, in exact reverse.
-    fn back<O: Object + ?Sized>(
-        &self,
-        list: &'static Instances<O>,
-        name: &'static str,
-        at: StateId,
-        cursor: &mut Cursor,
-    ) -> Walked {
+    fn back(&self, list: &dyn Roster, meta: &Meta, at: StateId, mut cursor: Cursor) -> StepResult {
         let (ctx, dir) = (self.ctx.rolling_back(), cursor.dir.opposite());
-        while cursor.done > 0 {
-            let Some(one) = list.in_order(cursor.dir).nth(cursor.done - 1) else {
-                break;
-            };
-            let call = || one.object().call(dir, &ctx);
-            match self.judge(at, self.traced(name, dir, at, &ctx, call)) {
-                Ok(()) => cursor.done -= 1,
-                Err(Stop::Failed(_, second)) => {
-                    self.rec.cursor.set(0);
-                    // It counts as up: the teardown that mends it has to pass it.
-                    self.store(at);
-                    return Err(Stop::Torn(at, self.undo_cause(), second));
-                }
-                Err(stop) => {
+        while cursor.done > 0
+            && let Some(one) = nth(list, cursor.dir, cursor.done - 1)
+        {
+            let called = self.member(one, meta, dir, at, &ctx);
+            if let Err(error) = called.or_else(|error| self.judge(error)) {
+                if error == StepError::WOULD_BLOCK {
                     cursor.write(&self.rec.cursor);
-                    return Err(stop);
+                    return Err(error);
                 }
+                self.rec.cursor.set(0);
+                // It counts as up: the teardown that mends it has to pass it.
+                self.store(at);
+                self.rec.set_torn(at);
+                self.undo.set(Some(error));
+                return Err(self.undo_cause());
             }
+            cursor.done -= 1;
         }
         self.rec.cursor.set(0);
         Ok(())
@@ -92,13 +76,12 @@ impl<T: Trace> Walk<'_, T> {
 
     /// Undoes what an operation that stopped in the middle of a step's instances left of it, before a
     /// walk in the other direction: it would take them for nothing, or for all.
-    #[inline(never)]
-    pub(super) fn give_up(&self, mut cursor: Cursor) -> Walked {
+    pub(super) fn give_up(&self, mut cursor: Cursor) -> StepResult {
         let at = cursor.state(self.at());
         let slot = self.table.slot_of(at).and_then(|slot| self.slots.get(slot));
         let step = self.table.step(at);
         let step = step.or_else(|| slot.and_then(DynSlot::get));
-        let Some((step, list)) = step.and_then(|step| Some((step, step.instances()?))) else {
+        let Some((meta, list)) = step.and_then(|step| Some((step.meta(), step.roster()?))) else {
             self.rec.cursor.set(0);
             return Ok(());
         };
@@ -106,13 +89,31 @@ impl<T: Trace> Walk<'_, T> {
             self.rec.cursor_err.set(0);
             cursor.undoing = true;
         }
-        self.back(list, Half::name(step), at, &mut cursor)
+        self.back(list, meta, at, cursor)
+    }
+
+    /// Calls one instance.
+    #[inline]
+    pub(super) fn member(
+        &self,
+        one: &dyn Member,
+        meta: &Meta,
+        dir: Direction,
+        at: StateId,
+        ctx: &Ctx<'_>,
+    ) -> StepResult {
+        self.traced(meta, dir, at, ctx, || one.call(dir, ctx))
     }
 
     /// Returns what made the instances go back.
     fn undo_cause(&self) -> StepError {
         StepError::from_word(self.rec.cursor_err.get()).unwrap_or(StepError::TORN)
     }
+}
+
+/// Returns the instance that `dir` calls after `passed` others.
+fn nth(list: &dyn Roster, dir: Direction, passed: usize) -> Option<&'static dyn Member> {
+    (0..passed).try_fold(list.first(dir)?, |one, _| one.following(dir))
 }
 
 /// How far the instances of a step are.

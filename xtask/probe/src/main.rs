@@ -1,6 +1,7 @@
 //! A program that is linked and measured, never run.
 //!
-//! The difference between it with and without the feature `operations` is what the core adds to a kernel.
+//! The difference between it with and without the feature `operations` is what the core adds to a kernel that has its
+//! table, its storage and its platform already, with what it costs to call it.
 
 #![no_std]
 #![no_main]
@@ -10,8 +11,12 @@ use core::panic::PanicInfo;
 
 #[cfg(feature = "display")]
 mod display;
+mod machine;
 #[cfg(feature = "operations")]
 mod operations;
+#[cfg(feature = "operations")]
+mod registration;
+mod tracer;
 
 /// Where the linker begins to keep what is used.
 #[expect(unsafe_code, reason = "the linker looks for this name")]
@@ -19,6 +24,7 @@ mod operations;
 #[unsafe(no_mangle)]
 extern "C" fn _start(word: usize) -> ! {
     library(word);
+    machine::keep_all();
     #[cfg(feature = "operations")]
     operations::call_all(word);
     #[cfg(feature = "display")]

@@ -1,131 +1,165 @@
-//! Every operation of the core once, so that none of them is dropped.
+//! Every operation of the core once, so that none of them is dropped: everything but the control interface and the
+//! trace ring.
 
 use core::hint::black_box;
-use core::sync::atomic::{AtomicU32, Ordering};
 use core::task::Poll;
 
 use cpuhp_core::{
-    BootSteps, Confirm, CpuId, Cpuhp, Ctx, KickError, OpFlags, Platform, Record, StartStep,
-    StateId, Step, StepResult, Store, Which, states, words,
+    BootSteps, BulkOp, CpuId, CpuOp, Cpuhp, FaultAt, OpError, OpFlags, Policy, StateId, Storage,
+    Which, WriteGuard,
 };
 
-/// CPUs whose storage is measured.
-const CPUS: usize = 64;
+use crate::machine::{Bare, CHOSEN, LOCK, Machine, PROBE_STORE, hp};
+use crate::registration;
+use crate::tracer::{TRACER, Tracer};
 
-/// One record, to be found by its name.
-#[used]
-static PROBE_RECORD: Record = Record::new();
-
-static PROBE_STORE: Store<CPUS, { words(CPUS) }, { hp::NDYN }> = Store::new();
-
-static COUNT: AtomicU32 = AtomicU32::new(0);
-
-fn step(_: &Ctx<'_>) -> StepResult {
-    COUNT.fetch_add(1, Ordering::Relaxed);
-    Ok(())
-}
-
-fn start(_: &Ctx<'_>) -> Poll<()> {
-    COUNT.fetch_add(1, Ordering::Relaxed);
-    Poll::Ready(())
-}
-
-states! { pub mod hp {
-    prepare {
-        FIRST = Step::new("first:prepare").up(step).down(step);
-        SECOND = Step::new("second:prepare").up(step).down(step).parallel();
-    }
-    starting {
-        THIRD = StartStep::new("third:starting").up(start).down(start);
-        FOURTH = StartStep::new("fourth:starting").up(start).down(start).parallel();
-    }
-    online {
-        FIFTH = Step::new("fifth:online").up(step).down(step);
-        SIXTH = Step::new("sixth:online").up(step).down(step).parallel();
-    }
-} }
-
-/// A platform that costs next to nothing.
-struct Bare;
-
-impl Platform for Bare {
-    fn now(&self) -> u64 {
-        COUNT.load(Ordering::Relaxed).into()
-    }
-
-    fn this_cpu(&self) -> CpuId {
-        CpuId::new(COUNT.load(Ordering::Relaxed))
-    }
-
-    fn kick(&self, _: CpuId, _: u16) -> Result<(), KickError> {
-        COUNT.fetch_add(1, Ordering::Relaxed);
-        Ok(())
-    }
-
-    fn confirm(&self, _: CpuId) -> Confirm {
-        Confirm::Off
-    }
-}
+pub(crate) type Guard<'h> = WriteGuard<'h, 'static, Bare, Tracer>;
 
 /// Calls everything a kernel can call on a [`Cpuhp`]; one function per group, so that the sizes can be told apart.
 pub(crate) fn call_all(word: usize) {
-    let hp = Cpuhp::new(Bare, &hp::TABLE, PROBE_STORE.get());
-    let cpu = CpuId::new(black_box(word as u32));
-    boot_cpu(&hp);
-    one_cpu(&hp, cpu);
-    many_cpus(&hp);
-    by_hand(&hp, cpu);
-    ap_side(&hp, cpu);
-    look(&hp, cpu);
-}
-
-#[inline(never)]
-fn boot_cpu(hp: &Cpuhp<'_, Bare>) {
-    black_box(hp.adopt_boot_cpu(BootSteps::Run)).ok();
-}
-
-#[inline(never)]
-fn one_cpu(hp: &Cpuhp<'_, Bare>, cpu: CpuId) {
-    black_box(hp.cpu_up(cpu)).ok();
-    black_box(hp.drive(cpu, StateId::new(black_box(3)))).ok();
-    black_box(hp.cpu_down(cpu)).ok();
-}
-
-#[inline(never)]
-fn many_cpus(hp: &Cpuhp<'_, Bare>) {
-    black_box(hp.bring_up(Which::All)).ok();
-    black_box(hp.take_down(Which::All)).ok();
-}
-
-#[inline(never)]
-fn by_hand(hp: &Cpuhp<'_, Bare>, cpu: CpuId) {
-    let Ok(guard) = hp.try_write() else { return };
-    if let Ok(mut op) = guard.op(cpu, hp::TABLE.online(), OpFlags::AUTO) {
-        black_box(op.poll(&guard).is_ready());
+    let machine = Cpuhp::with_trace(Bare, TRACER, &hp::TABLE, storage(word));
+    let cpu = CpuId::new(word as u32);
+    boot_cpu(&machine, word);
+    one_cpu(&machine, cpu);
+    many_cpus(&machine, word);
+    whole_machine(&machine);
+    registration::by_one_call(&machine, word);
+    if let Ok(guard) = machine.try_write() {
+        one_by_hand(&guard, cpu);
+        many_by_hand(&guard);
+        registration::by_hand(&guard, word);
     }
-    if let Ok(mut op) = guard.resume(cpu) {
-        black_box(op.poll(&guard).is_ready());
+    lock(&machine);
+    ap_side(&machine, cpu);
+    look(&machine, cpu);
+}
+
+/// Storage of a kernel that does not allocate it, and of one that does.
+fn storage(word: usize) -> Storage<'static> {
+    let fixed = PROBE_STORE.get();
+    let (records, masks, slots) = black_box((&[], &[], &[]));
+    let allocated = Storage::from_parts(records, masks, slots, &LOCK);
+    let allocated = allocated.map_or(fixed, |storage| storage.with_readers(black_box(&[])));
+    if word == 0 { fixed } else { allocated }
+}
+
+/// What a caller does with an answer here: as little as it can.
+pub(crate) fn keep(answer: bool) {
+    black_box(answer);
+}
+
+#[inline(never)]
+fn boot_cpu(machine: &Machine, word: usize) {
+    let steps = if word == 0 {
+        BootSteps::Run
+    } else {
+        BootSteps::AlreadyDone
+    };
+    keep(machine.adopt_boot_cpu(steps).is_ok());
+}
+
+#[inline(never)]
+fn one_cpu(machine: &Machine, cpu: CpuId) {
+    keep(machine.cpu_up(cpu).is_ok());
+    keep(machine.drive(cpu, hp::FIRST).is_ok());
+    keep(machine.cpu_down(cpu).is_ok());
+}
+
+#[inline(never)]
+fn many_cpus(machine: &Machine, word: usize) {
+    let cpu = CpuId::new(word as u32);
+    keep(CHOSEN.get_mut().insert(cpu));
+    let chosen = Which::Only(CHOSEN.get());
+    keep(machine.bring_up(Which::All).is_ok());
+    keep(machine.bring_up_to(chosen, cpu.get()).is_ok());
+    keep(machine.take_down(chosen).is_ok());
+    let policy = if word == 0 {
+        Policy::Force
+    } else {
+        Policy::AllOrNothing
+    };
+    keep(machine.take_down_with(Which::All, policy).is_ok());
+    CHOSEN.get_mut().remove(cpu);
+    CHOSEN.get_mut().clear();
+}
+
+#[inline(never)]
+fn whole_machine(machine: &Machine) {
+    keep(machine.freeze().is_ok());
+    keep(machine.thaw().is_ok());
+    keep(machine.shutdown_nonboot().is_ok());
+    keep(machine.survivors().next().is_some());
+}
+
+#[inline(never)]
+fn one_by_hand(guard: &Guard<'_>, cpu: CpuId) {
+    poll_op(guard, guard.op(cpu, hp::TABLE.online(), OpFlags::AUTO));
+    poll_op(guard, guard.op(cpu, hp::OFFLINE, OpFlags::FORCE));
+    poll_op(guard, guard.resume(cpu));
+    keep(guard.arm_fault(cpu, hp::FIRST, FaultAt::Either).is_ok());
+    keep(guard.disarm_fault(cpu).is_ok());
+}
+
+#[inline(never)]
+fn poll_op(guard: &Guard<'_>, begun: Result<CpuOp, OpError>) {
+    if let Ok(mut op) = begun {
+        keep(op.poll(guard).is_ready());
+        keep(op.deadline(guard) == 0);
     }
 }
 
 #[inline(never)]
-fn ap_side(hp: &Cpuhp<'_, Bare>, cpu: CpuId) {
-    let _ = black_box(hp.ap_enter(cpu, None));
-    let _ = black_box(hp.poll_ap(cpu));
-    let _ = black_box(hp.has_work(cpu));
-    let _ = black_box(hp.parked_poll(cpu));
-    let _ = black_box(hp.ap_run(cpu));
+fn many_by_hand(guard: &Guard<'_>) {
+    poll_bulk(guard, guard.bring_up(Which::All));
+    poll_bulk(guard, guard.bring_up_to(Which::All, 5));
+    poll_bulk(guard, guard.take_down(Which::All));
+    poll_bulk(
+        guard,
+        guard.take_down_with(Which::All, Policy::AllOrNothing),
+    );
 }
 
 #[inline(never)]
-fn look(hp: &Cpuhp<'_, Bare>, cpu: CpuId) {
-    black_box((hp.state(cpu), hp.target(cpu), hp.last_error(cpu)));
-    black_box((
-        hp.present().count(),
-        hp.available().contains(cpu),
-        hp.dying().is_empty(),
-    ));
-    black_box(hp.online().iter().next());
-    black_box(hp.table().name(StateId::new(black_box(3))));
-    black_box(hp.table().find(black_box("first:prepare")));
+fn poll_bulk(guard: &Guard<'_>, begun: Result<BulkOp, OpError>) {
+    if let Ok(mut op) = begun {
+        keep(op.poll(guard).is_ready());
+        keep(op.awaited(guard).1 == 0);
+    }
+}
+
+#[inline(never)]
+fn lock(machine: &Machine) {
+    if let Ok(reading) = machine.try_read() {
+        black_box(reading.stable());
+    }
+    let Ok(mut writing) = machine.begin_write() else {
+        return;
+    };
+    if let Poll::Ready(guard) = writing.poll() {
+        black_box(guard.stable());
+        keep(guard.disable().is_ok());
+    }
+}
+
+#[inline(never)]
+fn ap_side(machine: &Machine, cpu: CpuId) {
+    let _ = black_box(machine.ap_enter(cpu, None));
+    let _ = black_box(machine.poll_ap(cpu));
+    keep(machine.has_work(cpu));
+    keep(machine.parked_poll(cpu));
+    let _ = black_box(machine.ap_run(cpu));
+}
+
+#[inline(never)]
+fn look(machine: &Machine, cpu: CpuId) {
+    keep(machine.state(cpu) == machine.target(cpu));
+    keep(machine.last_error(cpu).is_some());
+    keep(machine.tag(cpu).is_some() && machine.armed_fault(cpu).is_some());
+    keep(machine.ignored(cpu) == Some(0));
+    keep(machine.present().count() == machine.available().count());
+    keep(machine.dying().is_empty() && machine.frozen().contains(cpu));
+    black_box(machine.online().iter().next());
+    let at = StateId::new(cpu.get() as u16);
+    keep(machine.name(at).is_empty() || machine.table().is_target(at));
+    black_box(machine.table().find(machine.table().name(at)));
 }

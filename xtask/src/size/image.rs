@@ -12,8 +12,16 @@ pub(crate) struct Image {
     pub(crate) data: u64,
     /// Variables that begin as zero.
     pub(crate) bss: u64,
-    /// Name, size, and whether it is a function.
-    symbols: Vec<(String, u64, bool)>,
+    symbols: Vec<Symbol>,
+}
+
+#[derive(Debug)]
+struct Symbol {
+    name: String,
+    size: u64,
+    kind: SymbolKind,
+    /// What its section is.
+    section: Option<SectionKind>,
 }
 
 /// What a section counts as.
@@ -43,33 +51,63 @@ impl Image {
         }
         for symbol in file.symbols() {
             let name = format!("{:#}", rustc_demangle::demangle(symbol.name()?));
-            image
-                .symbols
-                .push((name, symbol.size(), symbol.kind() == SymbolKind::Text));
+            let section = symbol.section_index();
+            let section = section.and_then(|index| file.section_by_index(index).ok());
+            image.symbols.push(Symbol {
+                name,
+                size: symbol.size(),
+                kind: symbol.kind(),
+                section: section.map(|at| at.kind()),
+            });
         }
         Ok(image)
     }
 
     /// Size of the one symbol whose name holds `part`.
     pub(crate) fn symbol(&self, part: &str) -> Option<u64> {
-        self.symbols
-            .iter()
-            .find(|(name, ..)| name.contains(part))
-            .map(|(_, size, _)| *size)
+        let mut named = self.named(part);
+        named.next().map(|symbol| symbol.size)
+    }
+
+    /// Size of the same symbol if it begins as zero, or else 0.
+    pub(crate) fn zero_symbol(&self, part: &str) -> u64 {
+        let zero = Some(SectionKind::UninitializedData);
+        let symbol = self.named(part).next();
+        symbol.map_or(0, |symbol| {
+            if symbol.section == zero {
+                symbol.size
+            } else {
+                0
+            }
+        })
+    }
+
+    /// How many functions have names that hold `part`.
+    pub(crate) fn count(&self, part: &str) -> u64 {
+        let functions = self
+            .named(part)
+            .filter(|symbol| symbol.kind == SymbolKind::Text);
+        functions.map(|_| 1).sum()
     }
 
     /// The `count` largest functions whose names hold `part`, largest first.
     pub(crate) fn largest(&self, part: &str, count: usize) -> Vec<(u64, &str)> {
         let functions = self
-            .symbols
-            .iter()
-            .filter(|(name, _, is_text)| *is_text && name.contains(part));
+            .named(part)
+            .filter(|symbol| symbol.kind == SymbolKind::Text);
         let mut found: Vec<(u64, &str)> = functions
-            .map(|(name, size, _)| (*size, name.as_str()))
+            .map(|symbol| (symbol.size, symbol.name.as_str()))
             .collect();
         found.sort_unstable_by(|a, b| b.cmp(a));
         found.truncate(count);
         found
+    }
+
+    fn named(&self, part: &str) -> impl Iterator<Item = &Symbol> {
+        let part = part.to_owned();
+        self.symbols
+            .iter()
+            .filter(move |symbol| symbol.name.contains(&part))
     }
 }
 
@@ -131,7 +169,12 @@ mod tests {
             return;
         }
         let image = Image::read(&bytes).unwrap();
-        assert!(image.text > 0 && image.symbol("program_of_this_test_is_read").is_some());
+        let own = "program_of_this_test_is_read";
+        assert!(image.text > 0 && image.symbol(own).is_some() && image.count(own) > 0);
+        assert_eq!(
+            (image.count("no_such_name"), image.zero_symbol(own)),
+            (0, 0)
+        );
         assert!(Image::read(b"no program").is_err());
     }
 }
