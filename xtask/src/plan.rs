@@ -26,6 +26,16 @@ pub(crate) enum Scenario {
     Fault,
     /// CPUs that miss the deadline, and late ones
     Dead,
+    /// States and instances that come and go while CPUs are up
+    Register,
+    /// All but one frozen and thawed, given up in between
+    Suspend,
+    /// Up to each number of CPUs
+    Limit,
+    /// Hotplug disabled, nested, and a CPU that never stops
+    Disable,
+    /// The states as text, good words and bad ones
+    Control,
 }
 
 impl Scenario {
@@ -37,6 +47,11 @@ impl Scenario {
             Self::Partial => "partial",
             Self::Fault => "fault",
             Self::Dead => "dead",
+            Self::Register => "register",
+            Self::Suspend => "suspend",
+            Self::Limit => "limit",
+            Self::Disable => "disable",
+            Self::Control => "control",
         }
     }
 }

@@ -150,10 +150,6 @@ const EMULATED: &[Case] = &[
         ..X86
     },
     Case {
-        scenario: Scenario::Fault,
-        ..X86
-    },
-    Case {
         scenario: Scenario::Dead,
         params: &["timeout_ms=300"],
         ..X86
@@ -192,10 +188,6 @@ const ON_HOST: &[Case] = &[
     },
     Case {
         scenario: Scenario::Partial,
-        ..HOSTED
-    },
-    Case {
-        scenario: Scenario::Fault,
         ..HOSTED
     },
     Case {
@@ -240,11 +232,6 @@ const ON_HOST: &[Case] = &[
         ..HOSTED
     },
     Case {
-        scenario: Scenario::Fault,
-        machine: VIRTUAL,
-        ..HOSTED
-    },
-    Case {
         scenario: Scenario::Dead,
         machine: VIRTUAL,
         params: &["timeout_ms=300"],
@@ -254,9 +241,34 @@ const ON_HOST: &[Case] = &[
 
 const VIRTUAL: &[&str] = &["time=virtual"];
 
+/// Scenarios that every machine runs in the same way.
+const PORTABLE: &[(Scenario, &[&str])] = &[
+    (Scenario::Fault, &[]),
+    (Scenario::Register, &[]),
+    (Scenario::Suspend, &[]),
+    (Scenario::Limit, &[]),
+    (Scenario::Disable, &[]),
+    (Scenario::Control, &["steps=2"]),
+];
+
+/// These scenarios on the machine of `base`.
+fn portable(base: Case) -> impl Iterator<Item = Case> {
+    PORTABLE.iter().map(move |(scenario, params)| Case {
+        scenario: *scenario,
+        params,
+        ..base
+    })
+}
+
 /// All boots of the table, in the order they run.
 pub(crate) fn all() -> impl Iterator<Item = Case> {
-    ON_HOST.iter().chain(EMULATED).copied()
+    let virtual_time = Case {
+        machine: VIRTUAL,
+        ..HOSTED
+    };
+    let hosted = portable(HOSTED).chain(portable(virtual_time));
+    let on_host = ON_HOST.iter().copied().chain(hosted);
+    on_host.chain(EMULATED.iter().copied()).chain(portable(X86))
 }
 
 impl Case {

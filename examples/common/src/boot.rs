@@ -7,8 +7,8 @@ use cpuhp_core::{Confirm, CpuId, KickOutcome, Platform, StepError, Tag, Which, W
 use crate::check;
 use crate::log::CpuLog;
 use crate::machine::{Machine, Unable};
-use crate::params::Mode;
 use crate::result::Stage;
+use crate::scenario::Mode;
 use crate::trace;
 use crate::violation::Violation;
 
@@ -176,7 +176,7 @@ fn check_who_came<M: Machine>(stage: &Stage<'_, M>) {
         }
         if came {
             check_times(stage, cpu, log);
-            check::list(scene, cpu, log, check::way(0, check::TOP));
+            check::list(scene, cpu, log, check::way(scene, 0, scene.order.top()));
             continue;
         }
         failed += 1;

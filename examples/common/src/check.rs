@@ -7,7 +7,6 @@ use cpuhp_core::{CpuId, Platform, StateId, Tag, Trace};
 use crate::log::{CpuLog, Entry, Went};
 use crate::machine::{Hp, Machine};
 use crate::scene::Scene;
-use crate::steps::LOGGED;
 use crate::violation::Violation;
 
 /// Checks every CPU. Nothing is in flight.
@@ -25,15 +24,20 @@ pub(crate) fn all<M: Machine>(machine: &M, scene: &Scene) {
 pub(crate) fn one<M: Machine>(machine: &M, scene: &Scene, cpu: CpuId, log: &CpuLog) {
     let hp = machine.hp();
     let state = hp.state(cpu).unwrap_or_default();
-    let level = log.level.load(Ordering::Relaxed);
-    let right = scene.level_of(state);
-    if level != right {
-        scene.wrong(Violation::Level, cpu, level, right);
+    let up = log.up.load(Ordering::Relaxed);
+    let right = scene.order.up_in(state);
+    if up != right {
+        scene.wrong(Violation::Level, cpu, up, right);
     }
     let ups = log.ups.load(Ordering::Relaxed);
     let downs = log.downs.load(Ordering::Relaxed);
-    if ups.wrapping_sub(downs) != level {
-        scene.wrong(Violation::Balance, cpu, ups.wrapping_sub(downs), level);
+    if ups.wrapping_sub(downs) != up.count_ones() {
+        scene.wrong(
+            Violation::Balance,
+            cpu,
+            ups.wrapping_sub(downs),
+            up.count_ones(),
+        );
     }
     if hp.target(cpu) != Some(state) {
         let target = hp.target(cpu).unwrap_or_default();
@@ -93,21 +97,17 @@ fn check_kicks<B: Platform>(hp: &Hp<B>, scene: &Scene, cpu: CpuId, log: &CpuLog)
     }
 }
 
-/// The callbacks of an undisturbed way up from `from` logged steps to `to`, or down.
-pub(crate) fn way(from: u32, to: u32) -> impl Iterator<Item = Entry> {
+/// The callbacks of an undisturbed way up from the first `from` units to `to`, or down.
+pub(crate) fn way(scene: &Scene, from: u32, to: u32) -> impl Iterator<Item = Entry> {
     use cpuhp_core::Direction::{Down, Up};
-    let went = Went::Well;
-    let ups = (from + 1..=to).map(move |step| Entry {
-        step,
-        dir: Up,
-        went,
-    });
-    let downs = (to + 1..=from).rev().map(move |step| Entry {
-        step,
-        dir: Down,
-        went,
-    });
-    ups.chain(downs)
+    let entry = move |place, dir| {
+        let unit = scene.order.at(place)?;
+        let went = Went::Well;
+        Some(Entry { unit, dir, went })
+    };
+    let ups = (from + 1..=to).filter_map(move |place| entry(place, Up));
+    let downs = (to + 1..=from).rev();
+    ups.chain(downs.filter_map(move |place| entry(place, Down)))
 }
 
 /// Compares the whole list of callbacks of `cpu` with `expected`, and empties it.
@@ -117,7 +117,3 @@ pub(crate) fn list(scene: &Scene, cpu: CpuId, log: &CpuLog, expected: impl Itera
     }
     log.clear_list();
 }
-
-/// How many logged steps there are when everything is up.
-#[expect(clippy::cast_possible_truncation, reason = "a handful")]
-pub(crate) const TOP: u32 = LOGGED as u32;

@@ -2,7 +2,7 @@
 
 use cpuhp_core::{BulkReport, CpuId, OpError, Which};
 
-use crate::check::{self, TOP};
+use crate::check;
 use crate::machine::Machine;
 use crate::result::Stage;
 use crate::samples::Samples;
@@ -14,14 +14,15 @@ pub(crate) fn run<M: Machine>(stage: &Stage<'_, M>) {
         return;
     };
     let rounds = stage.scene.params.rounds.unwrap_or(20);
+    let top = stage.scene.order.top();
     let mut ops = 0u32;
     for _ in 0..rounds {
         for cpu in stage.others().filter(|cpu| !stage.is_given_up(*cpu)) {
             ops += 2;
             let down = timed(stage, downs, || stage.hp().cpu_down(cpu));
-            settle(stage, cpu, down, TOP, 0);
+            settle(stage, cpu, down, top, 0);
             let up = timed(stage, ups, || stage.hp().cpu_up(cpu));
-            settle(stage, cpu, up, 0, TOP);
+            settle(stage, cpu, up, 0, top);
         }
         check::all(stage.machine, stage.scene);
     }
@@ -38,12 +39,13 @@ pub(crate) fn bulk<M: Machine>(stage: &Stage<'_, M>) {
         return;
     };
     let rounds = stage.scene.params.rounds.unwrap_or(10);
+    let top = stage.scene.order.top();
     let secondaries = stage.online_others().count();
     for _ in 0..rounds {
         let down = timed(stage, downs, || stage.hp().take_down(Which::All));
-        settle_all(stage, down, secondaries, TOP, 0);
+        settle_all(stage, down, secondaries, top, 0);
         let up = timed(stage, ups, || stage.hp().bring_up(Which::All));
-        settle_all(stage, up, secondaries, 0, TOP);
+        settle_all(stage, up, secondaries, 0, top);
     }
     stage.only_result(|line| {
         line.number("cpus", secondaries as u64 + 1)?;
@@ -86,7 +88,7 @@ fn settle<M: Machine>(
     let Some(log) = stage.scene.cpu(cpu) else {
         return;
     };
-    check::list(stage.scene, cpu, log, check::way(from, to));
+    check::list(stage.scene, cpu, log, check::way(stage.scene, from, to));
     check::one(stage.machine, stage.scene, cpu, log);
     check_level(stage, cpu, to);
 }

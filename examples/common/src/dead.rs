@@ -4,11 +4,11 @@ use core::sync::atomic::Ordering;
 
 use cpuhp_core::{BulkReport, CpuId, Platform, StepError, Tag, Which, Who};
 
-use crate::check::{self, TOP};
+use crate::check;
 use crate::log::CpuLog;
 use crate::machine::Machine;
-use crate::params::Toggle;
 use crate::result::Stage;
+use crate::scenario::Toggle;
 use crate::violation::Violation;
 
 /// Runs it. `dead` in the result are all that missed the deadline, `late` those of them that came
@@ -168,20 +168,25 @@ fn come_late<M: Machine>(stage: &Stage<'_, M>, cpu: CpuId) {
         scene.wrong(Violation::Tag, cpu, tag as u32, Tag::Parked as u32);
     }
     if let Some(log) = scene.cpu(cpu) {
-        check::list(scene, cpu, log, check::way(0, prepared(stage)));
+        check::list(scene, cpu, log, check::way(scene, 0, prepared(stage)));
     }
 }
 
 /// How many logged steps PREPARE has.
 fn prepared<M: Machine>(stage: &Stage<'_, M>) -> u32 {
-    stage.scene.level_of(stage.scene.table.kick())
+    stage.scene.order.level(stage.scene.table.kick())
 }
 
 /// Taken back without a second kick, and the rest of the way up ran once.
 fn check_back<M: Machine>(stage: &Stage<'_, M>, cpu: CpuId) {
     let scene = stage.scene;
     let Some(log) = scene.cpu(cpu) else { return };
-    check::list(scene, cpu, log, check::way(prepared(stage), TOP));
+    check::list(
+        scene,
+        cpu,
+        log,
+        check::way(scene, prepared(stage), scene.order.top()),
+    );
     check_single_kick(stage, cpu, log);
 }
 

@@ -1,21 +1,23 @@
-//! Scenario `fault`: a failing step at every position, both ways, and a second one in the rollback.
+//! Scenario `fault`: a failing half at every place, both ways, and a second one in the rollback.
+//!
+//! Plays on the full table with every kind of unit in it: static and dynamic steps, instances of static
+//! and of dynamic states; failing on the control CPU (PREPARE), on the AP, and on the AP inside the
+//! control CPU's walk. Faults are answered by the callback itself, or injected by the core.
 
-use cpuhp_core::{CpuId, Direction, Failure, Left, OpError, StateId};
+mod case;
 
-use crate::check::{self, TOP};
-use crate::log::{CpuLog, Entry, Went};
+use cpuhp_core::{
+    Calls, CpuId, Direction, Failure, FaultAt, Left, OpError, Policy, StepError, Which, Why,
+};
+
+use crate::check;
+use crate::log::CpuLog;
 use crate::machine::Machine;
+use crate::registry;
 use crate::result::Stage;
-use crate::steps::{FAULT, can_fail};
+use crate::steps::FAULT;
 use crate::violation::Violation;
-
-/// One case: which half fails, and which half of the way back fails as well.
-#[derive(Clone, Copy, Debug)]
-struct Case {
-    dir: Direction,
-    first: u32,
-    second: Option<u32>,
-}
+use case::{By, Case};
 
 /// Runs it. The cases go round over the secondaries.
 pub(crate) fn run<M: Machine>(stage: &Stage<'_, M>) {
@@ -23,25 +25,16 @@ pub(crate) fn run<M: Machine>(stage: &Stage<'_, M>) {
     if let Err(why) = stage.can_stop() {
         return stage.refuse(why);
     }
+    registry::fill(stage, Calls::Run);
     stage.scene.begin_window();
     let (mut cases, mut rolled_back) = (0u32, 0u32);
-    for dir in [Direction::Up, Direction::Down] {
-        for first in (1..=TOP).filter(|step| can_fail(*step)) {
-            let seconds = (1..=TOP).filter(|second| match dir {
-                Direction::Up => *second < first,
-                Direction::Down => *second > first,
-            });
-            let seconds = seconds.filter(|second| can_fail(*second)).map(Some);
-            for second in core::iter::once(None).chain(seconds) {
-                let Some(cpu) = stage.pick(cases) else {
-                    continue;
-                };
-                cases += 1;
-                let case = Case { dir, first, second };
-                if let Some(log) = stage.scene.cpu(cpu) {
-                    rolled_back += u32::from(play(stage, cpu, log, case));
-                }
-            }
+    for case in Case::all(stage.scene) {
+        let Some(cpu) = stage.pick(cases) else {
+            continue;
+        };
+        cases += 1;
+        if let Some(log) = stage.scene.cpu(cpu) {
+            rolled_back += u32::from(play(stage, cpu, log, case));
         }
     }
     check::all(stage.machine, stage.scene);
@@ -54,80 +47,79 @@ pub(crate) fn run<M: Machine>(stage: &Stage<'_, M>) {
 /// Plays one case on `cpu`, which is online; returns whether the CPU went back to its origin.
 fn play<M: Machine>(stage: &Stage<'_, M>, cpu: CpuId, log: &CpuLog, case: Case) -> bool {
     let (hp, scene) = (stage.hp(), stage.scene);
+    let top = scene.order.top();
     if case.dir == Direction::Up {
         stage.expect_done(cpu, hp.cpu_down(cpu));
-        check::list(scene, cpu, log, check::way(TOP, 0));
+        check::list(scene, cpu, log, check::way(scene, top, 0));
     }
     let origin = hp.state(cpu);
-    log.arm(0, case.first, case.dir);
-    if let Some(second) = case.second {
-        log.arm(1, second, case.back());
-    }
+    arm(stage, cpu, log, case);
     let result = match case.dir {
         Direction::Up => hp.cpu_up(cpu),
         Direction::Down => hp.cpu_down(cpu),
     };
     log.disarm();
     let is_back = hp.state(cpu) == origin;
-    let left = case.left(stage);
-    check_error(stage, cpu, case, result, left);
-    check::list(scene, cpu, log, case.callbacks());
-    check::one(stage.machine, scene, cpu, log);
+    check_error(stage, cpu, case, result);
+    check::list(scene, cpu, log, case.callbacks(scene));
+    let level = if case.is_torn(scene) {
+        mend(stage, cpu, log);
+        0
+    } else {
+        check::one(stage.machine, scene, cpu, log);
+        scene.order.level(case.left(scene))
+    };
     // Drivable afterwards, all the way both ways.
-    let level = scene.level_of(left);
-    stage.expect_done(cpu, hp.cpu_up(cpu));
-    check::list(scene, cpu, log, check::way(level, TOP));
-    stage.expect_done(cpu, hp.cpu_down(cpu));
-    check::list(scene, cpu, log, check::way(TOP, 0));
-    stage.expect_done(cpu, hp.cpu_up(cpu));
-    check::list(scene, cpu, log, check::way(0, TOP));
+    for (from, to) in [(level, top), (top, 0), (0, top)] {
+        let moved = if to == top {
+            hp.cpu_up(cpu)
+        } else {
+            hp.cpu_down(cpu)
+        };
+        stage.expect_done(cpu, moved);
+        check::list(scene, cpu, log, check::way(scene, from, to));
+    }
     check::one(stage.machine, scene, cpu, log);
     is_back
 }
 
-impl Case {
-    /// The direction of the rollback.
-    fn back(self) -> Direction {
-        match self.dir {
-            Direction::Up => Direction::Down,
-            Direction::Down => Direction::Up,
+fn arm<M: Machine>(stage: &Stage<'_, M>, cpu: CpuId, log: &CpuLog, case: Case) {
+    let order = &stage.scene.order;
+    match (case.by, order.at(case.first)) {
+        (By::Callback, Some(unit)) => log.arm(0, unit, case.dir),
+        (By::Core, Some(unit)) => {
+            let side = match case.dir {
+                Direction::Up => FaultAt::Up,
+                Direction::Down => FaultAt::Down,
+            };
+            let armed = stage.hp().try_write();
+            let armed = armed.and_then(|guard| guard.arm_fault(cpu, order.state(unit), side));
+            stage.expect_done(cpu, armed);
+        }
+        (_, None) => {}
+    }
+    if let Some(unit) = case.second.and_then(|second| order.at(second)) {
+        log.arm(1, unit, case.dir.opposite());
+    }
+}
+
+/// A CPU with a step half up refuses everything but a forced teardown, which mends it.
+fn mend<M: Machine>(stage: &Stage<'_, M>, cpu: CpuId, log: &CpuLog) {
+    let (hp, scene) = (stage.hp(), stage.scene);
+    for moved in [hp.cpu_up(cpu), hp.cpu_down(cpu)] {
+        if moved.err().and_then(|error| error.why()) != Some(Why::Torn) {
+            scene.wrong(Violation::WrongError, cpu, 0u32, Why::Torn as u32);
         }
     }
-
-    /// Where the CPU is left: at its origin, or where the second fault stopped the way back.
-    fn left<M: Machine>(self, stage: &Stage<'_, M>) -> StateId {
-        let scene = stage.scene;
-        let of = |step: u32| scene.states.get(step as usize).copied().unwrap_or_default();
-        match (self.dir, self.second) {
-            (Direction::Up, None) => StateId::OFFLINE,
-            (Direction::Up, Some(second)) => of(second),
-            (Direction::Down, None) => scene.table.online(),
-            // A failing up leaves nothing behind: the state below it.
-            (Direction::Down, Some(second)) => StateId::new(of(second).get() - 1),
-        }
+    let mask = scene.empty_mask();
+    mask.insert(cpu);
+    let report = hp.take_down_with(Which::Only(mask.get()), Policy::Force);
+    let done = report.map_or(0, |report| report.done);
+    if done != 1 || log.up_units() != 0 {
+        scene.wrong(Violation::OperationFailed, cpu, done, 1u32);
     }
-
-    /// The callbacks that have to run: up to the fault, the fault, and back.
-    fn callbacks(self) -> impl Iterator<Item = Entry> {
-        let wrong = |step, dir| Entry {
-            step,
-            dir,
-            went: Went::Wrong,
-        };
-        let (begin, short, end) = match self.dir {
-            // Up: what is below the failing step went up and comes down again.
-            Direction::Up => (0, self.first - 1, self.second.unwrap_or(0)),
-            // Down: a refused `down` counts as up; what is above it goes up again.
-            Direction::Down => {
-                let top = self.second.map_or(TOP, |second| second - 1);
-                (TOP, self.first, top)
-            }
-        };
-        check::way(begin, short)
-            .chain(core::iter::once(wrong(self.first, self.dir)))
-            .chain(check::way(short, end))
-            .chain(self.second.map(|second| wrong(second, self.back())))
-    }
+    check::one(stage.machine, scene, cpu, log);
+    log.clear_list();
 }
 
 /// The error names the first fault, the second beside it, and where the CPU was left.
@@ -136,26 +128,30 @@ fn check_error<M: Machine>(
     cpu: CpuId,
     case: Case,
     result: Result<(), OpError>,
-    left: StateId,
 ) {
-    let scene = stage.scene;
+    let (scene, order) = (stage.scene, &stage.scene.order);
     let Err(OpError::Failed(failure)) = result else {
         return scene.wrong(Violation::WrongError, cpu, 0u32, case.first);
     };
-    let of = |step: u32| scene.states.get(step as usize).copied();
+    let of = |place: u32| order.at(place).map(|unit| order.state(unit));
     let Failure {
         first, rollback, ..
     } = failure;
-    let is_first = Some(first.at) == of(case.first) && first.err == FAULT;
+    let cause = match case.by {
+        By::Callback => FAULT,
+        By::Core => StepError::INJECTED,
+    };
+    let is_first = Some(first.at) == of(case.first) && first.err == cause;
     let is_second = match (rollback, case.second) {
         (None, None) => true,
         (Some(rollback), Some(second)) => Some(rollback.at) == of(second) && rollback.err == FAULT,
         (None, Some(_)) | (Some(_), None) => false,
     };
-    let is_named = first.name == scene.table.name(first.at) && failure.cpu == cpu;
+    let is_named = first.name == stage.hp().name(first.at) && failure.cpu == cpu;
     if !is_first || !is_second || !is_named {
         scene.wrong(Violation::WrongError, cpu, first.at.get(), case.first);
     }
+    let left = case.left(scene);
     if failure.left != Left::At(left) || stage.hp().last_error(cpu) != Some(failure) {
         let state = stage.hp().state(cpu).unwrap_or_default();
         scene.wrong(Violation::WrongState, cpu, state.get(), left.get());

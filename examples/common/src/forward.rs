@@ -8,7 +8,7 @@ use core::sync::atomic::Ordering;
 use cpuhp_core::{Confirm, CpuId, HwId, KickError, KickOutcome, Platform, Who};
 
 use crate::log::CpuLog;
-use crate::scene;
+use crate::scene::{self, Scene};
 
 /// The platform of every example kernel: `inner`, watched.
 #[derive(Debug)]
@@ -184,7 +184,12 @@ impl<P: Platform> Platform for Forward<P> {
     }
 
     fn can_off(&self, cpu: CpuId) -> bool {
-        self.inner.can_off(cpu)
+        let is_fixed = log(cpu).is_some_and(|log| log.fixed.load(Ordering::Relaxed) != 0);
+        !is_fixed && self.inner.can_off(cpu)
+    }
+
+    fn should_abort(&self) -> bool {
+        scene::get().is_some_and(Scene::wants_abort) || self.inner.should_abort()
     }
 
     fn hw_id(&self, cpu: CpuId) -> HwId {

@@ -7,7 +7,8 @@ use core::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering};
 
 use cpuhp_core::Direction;
 
-use crate::params::Mode;
+use crate::scenario::Mode;
+use crate::units::Unit;
 
 /// How many callbacks the list of one CPU holds.
 pub(crate) const LISTED: usize = 64;
@@ -16,8 +17,10 @@ pub(crate) const LISTED: usize = 64;
 #[derive(Debug)]
 pub struct CpuLog {
     // ---- callbacks; written by whoever walks the CPU
-    /// Logged steps that are up.
-    pub(crate) level: AtomicU32,
+    /// Units that are up, as bits.
+    pub(crate) up: AtomicU32,
+    /// Number of the last half among all that ran, on any CPU.
+    pub(crate) stamp: AtomicU32,
     pub(crate) ups: AtomicU32,
     pub(crate) downs: AtomicU32,
     list: [AtomicU16; LISTED],
@@ -39,6 +42,8 @@ pub struct CpuLog {
     pub(crate) closed: AtomicU32,
     /// 0: kicks pass; 1: they are held back; above: one is, with its epoch.
     pub(crate) held: AtomicU32,
+    /// 1: it is said that the CPU can never be stopped.
+    pub(crate) fixed: AtomicU32,
     /// Polls since the last wake, and the most there were.
     pub(crate) polls: AtomicU32,
     pub(crate) most_polls: AtomicU32,
@@ -62,8 +67,7 @@ pub(crate) struct Row {
 /// One callback that ran.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Entry {
-    /// Place of the step among the logged ones, from 1.
-    pub(crate) step: u32,
+    pub(crate) unit: Unit,
     pub(crate) dir: Direction,
     pub(crate) went: Went,
 }
@@ -80,7 +84,7 @@ impl Entry {
     pub(crate) const fn pack(self) -> u32 {
         let down = matches!(self.dir, Direction::Down) as u32;
         let wrong = matches!(self.went, Went::Wrong) as u32;
-        self.step << 2 | wrong << 1 | down
+        self.unit.number() << 2 | wrong << 1 | down
     }
 }
 
@@ -88,7 +92,8 @@ impl CpuLog {
     /// Makes the log of a CPU of which nothing was seen.
     pub const fn new() -> Self {
         Self {
-            level: AtomicU32::new(0),
+            up: AtomicU32::new(0),
+            stamp: AtomicU32::new(0),
             ups: AtomicU32::new(0),
             downs: AtomicU32::new(0),
             list: [const { AtomicU16::new(0) }; LISTED],
@@ -102,6 +107,7 @@ impl CpuLog {
             refused: AtomicU32::new(0),
             closed: AtomicU32::new(0),
             held: AtomicU32::new(0),
+            fixed: AtomicU32::new(0),
             polls: AtomicU32::new(0),
             most_polls: AtomicU32::new(0),
             kicked: AtomicU64::new(0),
@@ -155,13 +161,31 @@ impl CpuLog {
         (place != listed).then_some([place, listed, place])
     }
 
+    /// Writes down that `unit` moved without being called: its author did it by other means.
+    pub(crate) fn pretend(&self, unit: Unit, dir: Direction) {
+        match dir {
+            Direction::Up => {
+                self.up.fetch_or(unit.bit(), Ordering::Relaxed);
+                self.ups.fetch_add(1, Ordering::Relaxed);
+            }
+            Direction::Down => {
+                self.up.fetch_and(!unit.bit(), Ordering::Relaxed);
+                self.downs.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Returns the number of its last half among all that ran, on any CPU.
+    pub(crate) fn stamp(&self) -> u32 {
+        self.stamp.load(Ordering::Relaxed)
+    }
+
     // ---- faults
 
     /// Arms a fault: the half fails once, the next time it is called.
-    pub(crate) fn arm(&self, which: usize, step: u32, dir: Direction) {
-        let went = Went::Wrong;
+    pub(crate) fn arm(&self, which: usize, unit: Unit, dir: Direction) {
         if let Some(slot) = self.armed.get(which) {
-            slot.store(Entry { step, dir, went }.pack() + 1, Ordering::Relaxed);
+            slot.store(armed(unit, dir), Ordering::Relaxed);
         }
     }
 
@@ -171,9 +195,9 @@ impl CpuLog {
         }
     }
 
-    /// Whether `entry` was armed to fail. One-shot.
-    pub(crate) fn takes_fault(&self, entry: Entry) -> bool {
-        let armed = entry.pack() + 1;
+    /// Whether this half was armed to fail. One-shot.
+    pub(crate) fn takes_fault(&self, unit: Unit, dir: Direction) -> bool {
+        let armed = armed(unit, dir);
         self.armed.iter().any(|slot| {
             let hit = slot.load(Ordering::Relaxed) == armed;
             if hit {
@@ -182,6 +206,22 @@ impl CpuLog {
             hit
         })
     }
+
+    /// Returns the units that are up, as bits.
+    pub(crate) fn up_units(&self) -> u32 {
+        self.up.load(Ordering::Relaxed)
+    }
+
+    /// Whether `unit` is up.
+    pub(crate) fn has(&self, unit: Unit) -> bool {
+        self.up_units() & unit.bit() != 0
+    }
+}
+
+/// The word of a fault in this half.
+fn armed(unit: Unit, dir: Direction) -> u32 {
+    let went = Went::Wrong;
+    Entry { unit, dir, went }.pack() + 1
 }
 
 impl Default for CpuLog {

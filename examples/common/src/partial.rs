@@ -78,7 +78,7 @@ fn settle<M: Machine>(stage: &Stage<'_, M>, cpu: CpuId, from: StateId, to: State
         scene.wrong(Violation::WrongState, cpu, state.get(), to.get());
     }
     if let Some(log) = scene.cpu(cpu) {
-        let way = check::way(scene.level_of(from), scene.level_of(to));
+        let way = check::way(scene, scene.order.level(from), scene.order.level(to));
         check::list(scene, cpu, log, way);
         check::one(stage.machine, scene, cpu, log);
     }

@@ -56,6 +56,11 @@ impl<M: Machine> Stage<'_, M> {
         self.result(1, |line| line.text("error", &why));
     }
 
+    /// Returns the CPU that drives.
+    pub(crate) fn this_cpu(&self) -> CpuId {
+        CpuId::new(self.scene.control.load(Ordering::Relaxed))
+    }
+
     // ---- CPUs
 
     /// Returns every CPU that is present, but for the driving one.

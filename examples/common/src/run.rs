@@ -6,11 +6,15 @@ use core::sync::atomic::Ordering;
 use cpuhp_core::{ApExit, CpuId, Platform};
 
 use crate::machine::{Host, Machine};
-use crate::params::{From, ParamError, Scenario, Toggle};
+use crate::params::ParamError;
 use crate::result::Stage;
+use crate::scenario::{From, Scenario, Toggle};
 use crate::scene::{self, Scene};
 use crate::violation::Violation;
-use crate::{boot, check, cycle, dead, fault, json, partial, trace};
+use crate::{
+    boot, check, control, cycle, dead, disable, fault, json, limit, partial, register, suspend,
+    trace,
+};
 
 /// How a run ended; what the exit device is told.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -51,6 +55,11 @@ pub fn run<M: Machine>(machine: &M) -> Verdict {
         (Scenario::Partial, _) => partial::run(&stage),
         (Scenario::Fault, _) => fault::run(&stage),
         (Scenario::Dead, _) => dead::run(&stage),
+        (Scenario::Register, _) => register::run(&stage),
+        (Scenario::Suspend, _) => suspend::run(&stage),
+        (Scenario::Limit, _) => limit::run(&stage),
+        (Scenario::Disable, _) => disable::run(&stage),
+        (Scenario::Control, _) => control::run(&stage),
     }
     finish(&stage);
     verdict()

@@ -5,14 +5,16 @@
 
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use cpuhp_core::{CpuId, CpuMaskMut, MaskWord, StateId, Table};
+use cpuhp_core::{CpuId, CpuMask, CpuMaskMut, MaskWord, Table};
 use spin::Once;
 
 use crate::log::CpuLog;
 use crate::machine::Host;
-use crate::params::{Mode, Params};
+use crate::order::Order;
+use crate::params::Params;
 use crate::samples::Samples;
-use crate::steps;
+use crate::scenario::Mode;
+use crate::tables::{self, Ranges};
 use crate::trace::Event;
 use crate::violation::{Violation, Violations};
 
@@ -20,6 +22,7 @@ use crate::violation::{Violation, Violations};
 pub const SETS: usize = 2 * Mode::ALL.len();
 
 static SCENE: Once<Scene> = Once::new();
+static TABLE: Once<(Table, Ranges)> = Once::new();
 
 /// Returns the scene; there is none before [`Scene::install`].
 pub(crate) fn get() -> Option<&'static Scene> {
@@ -31,12 +34,20 @@ pub struct Scene {
     pub(crate) host: &'static dyn Host,
     pub(crate) params: Params,
     pub(crate) table: &'static Table,
-    /// State of each logged step, by its place in the order; 0 is `OFFLINE`.
-    pub(crate) states: [StateId; steps::LOGGED + 1],
+    /// Its dynamic ranges.
+    pub(crate) ranges: Ranges,
+    /// Which units are part of it now.
+    pub(crate) order: Order,
     pub(crate) parts: SceneParts,
     pub(crate) violations: Violations,
     /// CPU that drives, and may walk PREPARE of others.
     pub(crate) control: AtomicU32,
+    /// Halves that ran so far, on all CPUs.
+    pub(crate) stamps: AtomicU32,
+    /// Faults that were armed and met.
+    pub(crate) hits: AtomicU32,
+    /// A freeze is given up once so many halves have run; 0 = never.
+    pub(crate) abort_after: AtomicU32,
     /// CPUs inside the step that takes one at a time.
     pub(crate) inside: AtomicU32,
     /// Nanoseconds the control CPU spent in waits.
@@ -111,15 +122,19 @@ impl Scene {
     /// Context: boot CPU, before `Cpuhp` is made, since the table is the scene's.
     pub fn install(parts: SceneParts, params: Params, host: &'static dyn Host) -> &'static Self {
         SCENE.call_once(|| {
-            let table = steps::table(&params);
+            let (table, ranges) = TABLE.call_once(|| tables::build(&params));
             Self {
                 host,
                 params,
                 table,
-                states: steps::states(table),
+                ranges: *ranges,
+                order: Order::new(table),
                 parts,
                 violations: Violations::new(),
                 control: AtomicU32::new(host.this_cpu().get()),
+                stamps: AtomicU32::new(0),
+                hits: AtomicU32::new(0),
+                abort_after: AtomicU32::new(0),
                 inside: AtomicU32::new(0),
                 waited: AtomicU64::new(0),
                 first_kick: AtomicU64::new(0),
@@ -151,6 +166,17 @@ impl Scene {
         (0..).map(CpuId::new).zip(self.parts.cpus)
     }
 
+    /// Whether a freeze is to be given up now.
+    pub(crate) fn wants_abort(&self) -> bool {
+        let after = self.abort_after.load(Ordering::Relaxed);
+        after != 0 && self.stamps.load(Ordering::Relaxed) >= after
+    }
+
+    /// Returns the driver's own mask.
+    pub(crate) fn mask(&self) -> CpuMask<'static> {
+        CpuMaskMut::new(self.parts.mask).get()
+    }
+
     /// Returns the driver's own mask, emptied.
     pub(crate) fn empty_mask(&self) -> CpuMaskMut<'static> {
         let mask = CpuMaskMut::new(self.parts.mask);
@@ -177,12 +203,6 @@ impl Scene {
         right: impl Into<u64>,
     ) {
         self.violations.add(what, cpu, found.into(), right.into());
-    }
-
-    /// Returns how many logged steps are up in `state`.
-    pub(crate) fn level_of(&self, state: StateId) -> u32 {
-        let up = self.states.iter().skip(1).filter(|at| **at <= state);
-        u32::try_from(up.count()).unwrap_or(u32::MAX)
     }
 }
 

@@ -3,17 +3,14 @@
 use core::sync::atomic::Ordering;
 use core::task::Poll;
 
-use cpuhp_core::{CpuId, Ctx, Direction, StateId, StepError, StepResult, Table};
+use cpuhp_core::{CpuId, Ctx, Direction, StepError, StepResult};
 
 use crate::log::{CpuLog, Entry, Went};
 use crate::machine::Slept;
-use crate::params::{Params, Toggle};
+use crate::scenario::Toggle;
 use crate::scene::{self, Scene};
-use crate::tables;
+use crate::units::{ACTIVE, SCHED, STACK, Section, TIMER, Unit, WORK};
 use crate::violation::Violation;
-
-/// How many steps write themselves down.
-pub(crate) const LOGGED: usize = 7;
 
 /// What an armed step answers.
 pub(crate) const FAULT: StepError = match StepError::user(-5) {
@@ -21,57 +18,41 @@ pub(crate) const FAULT: StepError = match StepError::user(-5) {
     None => panic!("-5 is a step author's code"),
 };
 
-// Places of the steps that do more than be logged.
-const STACK: u32 = 2;
-const INTC: u32 = 3;
-const TIMER: u32 = 4;
-const SCHED: u32 = 5;
-const WORK: u32 = 6;
-const ACTIVE: u32 = 7;
-
-/// Returns the table that the parameters ask for.
-pub(crate) fn table(params: &Params) -> &'static Table {
-    tables::choose(params)
+pub(crate) fn up<const UNIT: u32>(ctx: &Ctx<'_>) -> StepResult {
+    run_up(ctx, Unit::new(UNIT))
 }
 
-/// Returns the state of each logged step by its place, `OFFLINE` first.
-pub(crate) fn states(table: &Table) -> [StateId; LOGGED + 1] {
-    let mut states = [StateId::OFFLINE; LOGGED + 1];
-    for (state, name) in states.iter_mut().skip(1).zip(tables::NAMES) {
-        *state = table.find(name).unwrap_or_default();
-    }
-    states
+pub(crate) fn down<const UNIT: u32>(ctx: &Ctx<'_>) -> StepResult {
+    run_down(ctx, Unit::new(UNIT))
 }
 
-/// Whether a step can fail: it is not in STARTING.
-pub(crate) fn can_fail(step: u32) -> bool {
-    !(INTC..=TIMER).contains(&step)
+pub(crate) fn start_up<const UNIT: u32>(ctx: &Ctx<'_>) -> Poll<()> {
+    polled(run_up(ctx, Unit::new(UNIT)))
 }
 
-pub(crate) fn up<const STEP: u32>(ctx: &Ctx<'_>) -> StepResult {
-    run(ctx, STEP, Direction::Up)
+pub(crate) fn start_down<const UNIT: u32>(ctx: &Ctx<'_>) -> Poll<()> {
+    polled(run_down(ctx, Unit::new(UNIT)))
 }
 
-pub(crate) fn down<const STEP: u32>(ctx: &Ctx<'_>) -> StepResult {
-    run(ctx, STEP, Direction::Down)
+/// The `up` of a unit.
+pub(crate) fn run_up(ctx: &Ctx<'_>, unit: Unit) -> StepResult {
+    run(ctx, unit, Direction::Up)
 }
 
-pub(crate) fn start_up<const STEP: u32>(ctx: &Ctx<'_>) -> Poll<()> {
-    run_start(ctx, STEP, Direction::Up)
+/// The `down` of a unit.
+pub(crate) fn run_down(ctx: &Ctx<'_>, unit: Unit) -> StepResult {
+    run(ctx, unit, Direction::Down)
 }
 
-pub(crate) fn start_down<const STEP: u32>(ctx: &Ctx<'_>) -> Poll<()> {
-    run_start(ctx, STEP, Direction::Down)
-}
-
-fn run_start(ctx: &Ctx<'_>, step: u32, dir: Direction) -> Poll<()> {
-    match run(ctx, step, dir) {
+/// What a half of STARTING answers: the only thing it can say but "done" is "call me again".
+pub(crate) fn polled(result: StepResult) -> Poll<()> {
+    match result {
         Ok(()) => Poll::Ready(()),
         Err(_) => Poll::Pending,
     }
 }
 
-fn run(ctx: &Ctx<'_>, step: u32, dir: Direction) -> StepResult {
+fn run(ctx: &Ctx<'_>, unit: Unit, dir: Direction) -> StepResult {
     let Some(scene) = scene::get() else {
         return Ok(());
     };
@@ -82,9 +63,10 @@ fn run(ctx: &Ctx<'_>, step: u32, dir: Direction) -> StepResult {
         scene,
         log,
         cpu: ctx.cpu(),
-        step,
+        unit,
         dir,
         entry: ctx.entry(),
+        is_forced: ctx.is_forced(),
     };
     run.whole()
 }
@@ -94,23 +76,24 @@ struct Run {
     scene: &'static Scene,
     log: &'static CpuLog,
     cpu: CpuId,
-    step: u32,
+    unit: Unit,
     dir: Direction,
     /// Whether the CPU has been through this section before.
     entry: cpuhp_core::Entry,
+    /// Whether errors are passed over: what fails is gone all the same.
+    is_forced: bool,
 }
 
 impl Run {
     fn whole(&self) -> StepResult {
-        let (step, dir) = (self.step, self.dir);
-        let begins = self.log.until.load(Ordering::Relaxed) == 0;
-        if begins {
+        if self.log.until.load(Ordering::Relaxed) == 0 {
+            if self.is_forced && self.dir == Direction::Down && !self.log.has(self.unit) {
+                // An instance of a state that was left half up: a forced teardown calls it too.
+                return Ok(());
+            }
             self.check_place();
-            let went = Went::Wrong;
-            let entry = Entry { step, dir, went };
-            if self.log.takes_fault(entry) {
-                self.log.push(entry);
-                return Err(FAULT);
+            if self.log.takes_fault(self.unit, self.dir) {
+                return self.fail();
             }
             self.enter_solo();
         }
@@ -120,14 +103,31 @@ impl Run {
         let worked = self.work();
         self.leave_solo();
         worked?;
-        self.note();
+        self.note(Went::Well);
         Ok(())
+    }
+
+    /// Fails as it was told to. Where nobody turns back for it, it does its work and then complains.
+    fn fail(&self) -> StepResult {
+        self.scene.hits.fetch_add(1, Ordering::Relaxed);
+        let passed_over = self.is_forced || self.scene.order.is_moving(self.unit);
+        if self.dir == Direction::Down && passed_over {
+            self.note(Went::Wrong);
+        } else {
+            self.log.push(Entry {
+                unit: self.unit,
+                dir: self.dir,
+                went: Went::Wrong,
+            });
+        }
+        Err(FAULT)
     }
 
     /// PREPARE runs on the control CPU, the rest on the CPU itself, STARTING with interrupts off.
     fn check_place(&self) {
         let on = self.scene.host.this_cpu();
-        let right = if self.step < INTC {
+        let section = self.unit.section();
+        let right = if section == Section::Prepare {
             self.scene.control.load(Ordering::Relaxed)
         } else {
             self.cpu.get()
@@ -137,15 +137,15 @@ impl Run {
                 .wrong(Violation::WrongCpu, self.cpu, on.get(), right);
         }
         let closed = self.log.closed.load(Ordering::Relaxed);
-        let right = u32::from(!can_fail(self.step));
-        if self.step >= INTC && closed != right {
+        let right = u32::from(section == Section::Starting);
+        if section != Section::Prepare && closed != right {
             self.scene
                 .wrong(Violation::Interrupts, self.cpu, closed, right);
         }
     }
 
     fn is_solo(&self) -> bool {
-        self.step == WORK && self.scene.params.solo == Toggle::On
+        self.unit == WORK && self.scene.params.solo == Toggle::On
     }
 
     fn enter_solo(&self) {
@@ -167,7 +167,7 @@ impl Run {
     /// Spends the simulated latency of this half.
     fn sleep(&self) -> Slept {
         let params = &self.scene.params;
-        let time = match (self.step, self.dir) {
+        let time = match (self.unit, self.dir) {
             (TIMER, Direction::Up) => params.starting_sleep_ns,
             (SCHED, Direction::Up) => params.online_sleep_ns,
             (SCHED, Direction::Down) => params.down_sleep_ns,
@@ -197,7 +197,7 @@ impl Run {
     /// What the kernel does in this half.
     fn work(&self) -> StepResult {
         let host = self.scene.host;
-        match (self.step, self.dir) {
+        match (self.unit, self.dir) {
             (STACK, Direction::Up) => return host.prepare(self.cpu),
             (STACK, Direction::Down) => host.unprepare(self.cpu),
             (TIMER, Direction::Up) => host.start(self.cpu, self.entry),
@@ -210,20 +210,32 @@ impl Run {
         Ok(())
     }
 
-    /// Writes the half down, and checks that it is the next in the order.
-    fn note(&self) {
-        let (log, step) = (self.log, self.step);
-        let level = log.level.load(Ordering::Relaxed);
-        let (before, after, counter) = match self.dir {
-            Direction::Up => (step - 1, step, &log.ups),
-            Direction::Down => (step, step - 1, &log.downs),
+    /// Writes the half down, and checks that it is the next in the order: everything before it is up,
+    /// and nothing behind it, unless it is called by itself for a registration.
+    fn note(&self, went: Went) {
+        let (log, unit, order) = (self.log, self.unit, &self.scene.order);
+        let up = log.up.load(Ordering::Relaxed);
+        let (right, after, counter) = match self.dir {
+            Direction::Up => (order.before(unit), up | unit.bit(), &log.ups),
+            Direction::Down => (
+                order.before(unit) | unit.bit(),
+                up & !unit.bit(),
+                &log.downs,
+            ),
         };
-        if level != before {
-            self.scene.wrong(Violation::Order, self.cpu, level, before);
+        let there = if order.is_moving(unit) {
+            up & (right | unit.bit())
+        } else {
+            up
+        };
+        if there != right {
+            self.scene.wrong(Violation::Order, self.cpu, there, right);
         }
-        log.level.store(after, Ordering::Relaxed);
+        log.up.store(after, Ordering::Relaxed);
         counter.fetch_add(1, Ordering::Relaxed);
-        let (dir, went) = (self.dir, Went::Well);
-        log.push(Entry { step, dir, went });
+        let stamp = self.scene.stamps.fetch_add(1, Ordering::Relaxed) + 1;
+        log.stamp.store(stamp, Ordering::Relaxed);
+        let dir = self.dir;
+        log.push(Entry { unit, dir, went });
     }
 }

@@ -1,142 +1,206 @@
-//! The tables of the example: the same steps, with 0, 4, 16 or 64 no-op steps more per section.
+//! The tables of the example: the same steps, with any number of no-op steps more per section.
 //!
-//! Numbers are fixed when a table is compiled, so each length is a table of its own. For each there is
-//! one more in which `work:online` takes one CPU at a time (`solo=1`).
+//! A table is laid out once, when the command line is known: its rows are the first so many steps of
+//! static rows. There are two: the plain one, and the full one with multi-instance states and with
+//! dynamic ranges, for the scenarios about them. With `solo=1`, `work:online` takes one CPU at a time.
 
-use cpuhp_core::{StartStep, Step, Table, states};
+use cpuhp_core::{DynRange, Instances, MultiStart, Sections, StartStep, StateId, Step, Table};
 
-use crate::params::{Params, Toggle};
+use crate::params::Params;
+use crate::scenario::Toggle;
 use crate::steps::{down, start_down, start_up, up};
+use crate::units;
 
-/// Declares one length: the parallel table and the one with a solo step.
-macro_rules! tables {
-    ($name:ident, $solo:ident; [$($p:ident)*] [$($s:ident)*] [$($o:ident)*]) => {
-        tables! { @one $name, (.parallel()); [$($p)*] [$($s)*] [$($o)*] }
-        tables! { @one $solo, (); [$($p)*] [$($s)*] [$($o)*] }
-    };
-    (@one $name:ident, ($($work:tt)*); [$($p:ident)*] [$($s:ident)*] [$($o:ident)*]) => {
-        states! {
-            pub(crate) mod $name {
-                prepare {
-                    PERCPU = Step::new("percpu:prepare").up(up::<1>).down(down::<1>).parallel();
-                    STACK = Step::new("stack:prepare").up(up::<2>).down(down::<2>);
-                    $($p = extra();)*
-                }
-                starting {
-                    INTC = StartStep::new("intc:starting")
-                        .up(start_up::<3>).down(start_down::<3>).parallel();
-                    TIMER = StartStep::new("timer:starting")
-                        .up(start_up::<4>).down(start_down::<4>).parallel();
-                    $($s = extra_start();)*
-                }
-                online {
-                    SCHED = Step::new("sched:online").up(up::<5>).down(down::<5>).parallel();
-                    WORK = Step::new("work:online").up(up::<6>).down(down::<6>)$($work)*;
-                    $($o = extra();)*
-                }
-                late {
-                    ACTIVE = Step::new("sched:active").up(up::<7>).down(down::<7>).parallel();
-                }
-            }
-        }
-    };
+/// Most no-op steps more per section.
+pub(crate) const MOST_EXTRA: u32 = 64;
+
+/// Steps of the longest row: the example's own and the no-op ones.
+const LONGEST: usize = 3 + MOST_EXTRA as usize;
+
+/// Slots of each dynamic range of the full table.
+pub(crate) const DYNAMIC: u16 = 4;
+/// Slots of its range of states that are prepared for all CPUs first: one, so it is as good as reserved.
+pub(crate) const RESERVED: u16 = 1;
+
+/// Instances of the static multi-instance states.
+pub(crate) static POOL: Instances = Instances::new();
+pub(crate) static CLOCK: Instances<dyn MultiStart> = Instances::new();
+pub(crate) static QUEUE: Instances = Instances::new();
+
+const PERCPU: Step = step::<{ units::PERCPU.number() }>("percpu:prepare").parallel();
+const STACK: Step = step::<{ units::STACK.number() }>("stack:prepare");
+const INTC: StartStep = start_step::<{ units::INTC.number() }>("intc:starting");
+const TIMER: StartStep = start_step::<{ units::TIMER.number() }>("timer:starting");
+const SCHED: Step = step::<{ units::SCHED.number() }>("sched:online").parallel();
+const WORK: Step = step::<{ units::WORK.number() }>("work:online");
+const ACTIVE: Step = step::<{ units::ACTIVE.number() }>("sched:active").parallel();
+
+static PREPARE: [Step; LONGEST] = row([PERCPU, STACK]);
+static STARTING: [StartStep; LONGEST] = start_row([INTC, TIMER]);
+static ONLINE: [Step; LONGEST] = row([SCHED, WORK.parallel()]);
+static ONLINE_SOLO: [Step; LONGEST] = row([SCHED, WORK]);
+static LATE: [Step; 1] = [ACTIVE];
+
+static FULL_PREPARE: [Step; LONGEST] = row([PERCPU, STACK, Step::new("pool:prepare").multi(&POOL)]);
+static FULL_STARTING: [StartStep; LONGEST] = start_row([
+    INTC,
+    TIMER,
+    StartStep::new("clock:starting").multi(&CLOCK).parallel(),
+]);
+static FULL_ONLINE: [Step; LONGEST] = row([
+    SCHED,
+    WORK.parallel(),
+    Step::new("queue:online").multi(&QUEUE).parallel(),
+]);
+static FULL_SOLO: [Step; LONGEST] = row([
+    SCHED,
+    WORK,
+    Step::new("queue:online").multi(&QUEUE).parallel(),
+]);
+
+/// The dynamic ranges of a table.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ranges {
+    pub(crate) prepare: DynRange,
+    /// Prepared for all CPUs before the first kick; one slot.
+    pub(crate) reserved: DynRange,
+    pub(crate) online: DynRange,
 }
 
-/// The names of the logged steps, in their order.
-pub(crate) const NAMES: [&str; crate::steps::LOGGED] = [
-    "percpu:prepare",
-    "stack:prepare",
-    "intc:starting",
-    "timer:starting",
-    "sched:online",
-    "work:online",
-    "sched:active",
-];
+/// Lays the table out that the parameters ask for.
+pub(crate) fn build(params: &Params) -> (Table, Ranges) {
+    let is_full = params.scenario.needs_full_table();
+    let solo = params.solo == Toggle::On;
+    let extra = params.steps.min(MOST_EXTRA) as usize;
+    let (own, dynamic, reserved) = if is_full {
+        (3, DYNAMIC, RESERVED)
+    } else {
+        (2, 0, 0)
+    };
+    let prepare = if is_full { &FULL_PREPARE } else { &PREPARE };
+    let starting = if is_full { &FULL_STARTING } else { &STARTING };
+    let online = match (is_full, solo) {
+        (false, false) => &ONLINE,
+        (false, true) => &ONLINE_SOLO,
+        (true, false) => &FULL_ONLINE,
+        (true, true) => &FULL_SOLO,
+    };
+    let len = own + extra;
+    let table = Table::new(Sections {
+        prepare: prepare.get(..len).unwrap_or(prepare),
+        prepare_dynamic: dynamic,
+        parallel_dynamic: reserved,
+        starting: starting.get(..len).unwrap_or(starting),
+        online: online.get(..len).unwrap_or(online),
+        online_dynamic: dynamic,
+        late: &LATE,
+    });
+    let ranges = ranges(&table, dynamic, reserved);
+    (table, ranges)
+}
 
-/// Returns the table that the parameters ask for.
-pub(crate) fn choose(params: &Params) -> &'static Table {
-    match (params.steps, params.solo) {
-        (4, Toggle::Off) => &plus_4::TABLE,
-        (4, Toggle::On) => &solo_plus_4::TABLE,
-        (16, Toggle::Off) => &plus_16::TABLE,
-        (16, Toggle::On) => &solo_plus_16::TABLE,
-        (64, Toggle::Off) => &plus_64::TABLE,
-        (64, Toggle::On) => &solo_plus_64::TABLE,
-        (_, Toggle::Off) => &plain::TABLE,
-        (_, Toggle::On) => &solo_plain::TABLE,
+/// Finds the dynamic ranges from the built-in states and the last one: they lie right below `KICK`, and
+/// right below the late states.
+fn ranges(table: &Table, dynamic: u16, reserved: u16) -> Ranges {
+    let kick = table.kick().get();
+    let late = table.find(units::ACTIVE.name()).unwrap_or_default().get();
+    let prepare = StateId::new(kick - reserved - dynamic);
+    Ranges {
+        prepare: DynRange::new(prepare, dynamic, 0),
+        reserved: DynRange::new(StateId::new(kick - reserved), reserved, dynamic),
+        online: DynRange::new(StateId::new(late - dynamic), dynamic, dynamic + reserved),
     }
 }
 
-/// A step that does nothing but be called.
-const fn extra() -> Step {
-    Step::new("extra")
-        .up(|_| Ok(()))
-        .down(|_| Ok(()))
+const fn step<const UNIT: u32>(name: &'static str) -> Step {
+    Step::new(name).up(up::<UNIT>).down(down::<UNIT>)
+}
+
+const fn start_step<const UNIT: u32>(name: &'static str) -> StartStep {
+    let step = StartStep::new(name);
+    step.up(start_up::<UNIT>)
+        .down(start_down::<UNIT>)
         .parallel()
 }
 
-const fn extra_start() -> StartStep {
+/// A row of these steps and of ones that do nothing but be called.
+const fn row<const OWN: usize>(own: [Step; OWN]) -> [Step; LONGEST] {
+    let extra = Step::new("extra").up(|_| Ok(())).down(|_| Ok(()));
+    let mut row = [extra.parallel(); LONGEST];
+    let mut at = 0;
+    while at < OWN {
+        row[at] = own[at];
+        at += 1;
+    }
+    row
+}
+
+/// As [`row`].
+const fn start_row<const OWN: usize>(own: [StartStep; OWN]) -> [StartStep; LONGEST] {
     use core::task::Poll::Ready;
-    StartStep::new("extra")
+    let extra = StartStep::new("extra")
         .up(|_| Ready(()))
-        .down(|_| Ready(()))
-        .parallel()
-}
-
-tables! {
-    plain, solo_plain;
-    []
-    []
-    []
-}
-tables! {
-    plus_4, solo_plus_4;
-    [P0 P1 P2 P3]
-    [S0 S1 S2 S3]
-    [O0 O1 O2 O3]
-}
-tables! {
-    plus_16, solo_plus_16;
-    [P0 P1 P2 P3 P4 P5 P6 P7 P8 P9 P10 P11 P12 P13 P14 P15]
-    [S0 S1 S2 S3 S4 S5 S6 S7 S8 S9 S10 S11 S12 S13 S14 S15]
-    [O0 O1 O2 O3 O4 O5 O6 O7 O8 O9 O10 O11 O12 O13 O14 O15]
-}
-tables! {
-    plus_64, solo_plus_64;
-    [P0 P1 P2 P3 P4 P5 P6 P7 P8 P9 P10 P11 P12 P13 P14 P15 P16 P17 P18 P19 P20 P21 P22 P23 P24
-    P25 P26 P27 P28 P29 P30 P31 P32 P33 P34 P35 P36 P37 P38 P39 P40 P41 P42 P43 P44 P45 P46 P47
-    P48 P49 P50 P51 P52 P53 P54 P55 P56 P57 P58 P59 P60 P61 P62 P63]
-    [S0 S1 S2 S3 S4 S5 S6 S7 S8 S9 S10 S11 S12 S13 S14 S15 S16 S17 S18 S19 S20 S21 S22 S23 S24
-    S25 S26 S27 S28 S29 S30 S31 S32 S33 S34 S35 S36 S37 S38 S39 S40 S41 S42 S43 S44 S45 S46 S47
-    S48 S49 S50 S51 S52 S53 S54 S55 S56 S57 S58 S59 S60 S61 S62 S63]
-    [O0 O1 O2 O3 O4 O5 O6 O7 O8 O9 O10 O11 O12 O13 O14 O15 O16 O17 O18 O19 O20 O21 O22 O23 O24
-    O25 O26 O27 O28 O29 O30 O31 O32 O33 O34 O35 O36 O37 O38 O39 O40 O41 O42 O43 O44 O45 O46 O47
-    O48 O49 O50 O51 O52 O53 O54 O55 O56 O57 O58 O59 O60 O61 O62 O63]
+        .down(|_| Ready(()));
+    let mut row = [extra.parallel(); LONGEST];
+    let mut at = 0;
+    while at < OWN {
+        row[at] = own[at];
+        at += 1;
+    }
+    row
 }
 
 #[cfg(test)]
 mod tests {
+    extern crate std;
+
+    use std::format;
+    use std::string::String;
+
     use super::*;
-    use crate::steps;
+
+    fn built(words: String) -> (Table, Ranges) {
+        build(&Params::parse(words.leak(), &[]).unwrap())
+    }
 
     #[test]
-    fn every_table_has_the_logged_steps_in_their_order_and_the_extra_ones_in_each_section() {
-        for (steps, word) in [
-            (0, "steps=0"),
-            (4, "steps=4"),
-            (16, "steps=16"),
-            (64, "steps=64"),
-        ] {
-            for solo in [Toggle::Off, Toggle::On] {
-                let mut params = Params::parse(word, &[]).unwrap();
-                params.solo = solo;
-                let table = choose(&params);
-                let states = steps::states(table);
-                assert!(states.is_sorted() && states[1] > states[0], "{states:?}");
+    fn every_table_has_its_steps_in_their_order_and_the_extra_ones_in_each_section() {
+        for steps in 0..=64 {
+            for solo in [0, 1] {
+                let (table, _) = built(format!("steps={steps} solo={solo}"));
+                let at = |name| table.find(name).unwrap().get();
+                assert_eq!([at("percpu:prepare"), at("stack:prepare")], [1, 2]);
                 assert_eq!(table.kick().get(), 3 + steps);
+                assert_eq!(
+                    [at("intc:starting"), at("timer:starting")],
+                    [4 + steps, 5 + steps]
+                );
                 assert_eq!(table.ap_idle().get(), 6 + 2 * steps);
+                assert_eq!(at("sched:online"), 7 + 2 * steps);
+                assert_eq!(at("work:online"), 8 + 2 * steps);
+                assert_eq!(at("sched:active"), 9 + 3 * steps);
                 assert_eq!(table.online().get(), 10 + 3 * steps);
             }
+        }
+    }
+
+    #[test]
+    fn the_full_table_has_multi_instance_states_and_dynamic_ranges() {
+        for steps in [0, 1, 64] {
+            let (table, ranges) = built(format!("scenario=register steps={steps}"));
+            let at = |name| table.find(name).unwrap().get();
+            assert_eq!(at("pool:prepare"), 3);
+            assert_eq!(ranges.prepare.first().get(), 4 + steps);
+            assert_eq!(ranges.reserved.first().get(), 8 + steps);
+            assert_eq!(table.kick().get(), 9 + steps);
+            assert_eq!(at("clock:starting"), 12 + steps);
+            assert_eq!(table.ap_idle().get(), 13 + 2 * steps);
+            assert_eq!(at("queue:online"), 16 + 2 * steps);
+            assert_eq!(ranges.online.first().get(), 17 + 3 * steps);
+            assert_eq!(at("sched:active"), 21 + 3 * steps);
+            let slots = [ranges.prepare, ranges.reserved, ranges.online];
+            let slots: u16 = slots.map(DynRange::capacity).iter().sum();
+            assert_eq!(table.dynamic_states(), usize::from(slots));
         }
     }
 }

@@ -8,7 +8,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use cpuhp_core::{CpuId, Direction, StateId, StepError, StepEvent, StepResult, Tag, Trace};
 
 use crate::json;
-use crate::params::{Mode, Toggle};
+use crate::scenario::{Mode, Toggle};
 use crate::scene::{self, Scene};
 
 /// The tracer of every example kernel. Writes into the [`Scene`].

@@ -33,9 +33,10 @@ pub(crate) enum Violation {
     Time,
     Presence,
     Wave,
+    WrongText,
 }
 
-const ALL: [(Violation, &str); 22] = [
+const ALL: [(Violation, &str); 23] = [
     (Violation::Order, "a callback ran out of order"),
     (Violation::WrongCpu, "a callback ran on the wrong CPU"),
     (
@@ -88,6 +89,7 @@ const ALL: [(Violation, &str); 22] = [
         Violation::Wave,
         "a CPU was kicked before one of an earlier wave",
     ),
+    (Violation::WrongText, "a node does not say what it should"),
 ];
 
 /// How many are kept.

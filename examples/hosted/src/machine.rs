@@ -4,10 +4,13 @@ use std::fmt;
 use std::io::Write;
 use std::iter::repeat_with;
 
-use cpuhp_core::{CpuId, LockWord, MaskWord, Record, Storage, words};
+use cpuhp_core::{CpuId, DynSlot, LockWord, MaskWord, Record, Storage, words};
 use cpuhp_example_common::{CpuLog, Event, Existence, SETS, Samples, SceneParts};
 
 use crate::Plan;
+
+/// Dynamic states of the example tables, at most.
+const DYNAMIC: usize = 32;
 
 /// Trace events that are kept at most.
 const EVENTS: usize = 1 << 17;
@@ -18,7 +21,7 @@ pub(crate) fn storage(plan: &Plan) -> Storage<'static> {
     Storage::from_parts(
         many(cpus, Record::new),
         many(Storage::mask_words(cpus), || MaskWord::new(0)),
-        &[],
+        many(DYNAMIC, DynSlot::new),
         Box::leak(Box::new(LockWord::new())),
     )
     .unwrap_or_else(|| unreachable!("the parts were made to fit"))

@@ -34,13 +34,18 @@ fn refused(words: &str) -> String {
     String::from_utf8(output.stderr).unwrap()
 }
 
+const SCENARIOS: [&str; 10] = [
+    "boot", "cycle", "bulk", "partial", "fault", "register", "suspend", "limit", "disable",
+    "control",
+];
+
 const BOTH: [&str; 2] = ["time=threads", "time=virtual"];
 
 #[test]
 fn every_scenario_passes_with_one_cpu_with_two_and_with_more() {
     for time in BOTH {
         for smp in [1, 2, 9] {
-            for scenario in ["boot", "cycle", "bulk", "partial", "fault"] {
+            for scenario in SCENARIOS {
                 pass(&format!("scenario={scenario} smp={smp} rounds=2 {time}"));
             }
             pass(&format!("scenario=dead smp={smp} timeout_ms=400 {time}"));
@@ -93,9 +98,10 @@ fn pairs_and_faults_are_all_of_them() {
     // 4 states to KICK and 5 from AP_IDLE; 2 inside STARTING are refused as targets.
     let text = pass("scenario=partial smp=3 time=virtual");
     assert!(text.contains("\"pairs\":81,\"refused\":18"), "{text}");
-    // 5 steps can fail, both ways, alone and with each step the rollback passes.
+    // 14 halves of 11 states can fail, both ways, by themselves and by the core, alone and with each
+    // half that the rollback passes.
     let text = pass("scenario=fault smp=3 time=virtual");
-    assert!(text.contains("\"cases\":30,\"rolled_back\":10"), "{text}");
+    assert!(text.contains("\"cases\":372,\"rolled_back\":50"), "{text}");
 }
 
 #[test]
@@ -117,7 +123,7 @@ fn equal_seeds_print_equal_bytes_in_virtual_time() {
 
 #[test]
 fn thousands_of_cpus_pass_in_virtual_time() {
-    for scenario in ["boot", "bulk", "dead"] {
+    for scenario in ["boot", "bulk", "dead", "suspend"] {
         pass(&format!(
             "scenario={scenario} smp=2000 rounds=1 time=virtual"
         ));
@@ -128,7 +134,7 @@ fn thousands_of_cpus_pass_in_virtual_time() {
 fn latencies_are_spent_where_they_belong() {
     let text = pass("smp=2 time=virtual alive_delay_us=1000 online_sleep_us=500");
     let row = text
-        .split("\"per_cpu\":[{\"cpu\":1,\"alive_ns\":")
+        .split("\"per_cpu\":[{\"cpu\":1,\"wave\":0,\"alive_ns\":")
         .nth(1)
         .unwrap();
     let (alive, rest) = row.split_once(",\"online_ns\":").unwrap();

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::expected;
 use crate::plan::{Plan, Scenario};
 use crate::record::Outcome;
 
@@ -20,9 +21,30 @@ pub(super) fn check(plan: &Plan, outcome: &Outcome) -> Vec<String> {
     match plan.scenario {
         Scenario::Cycle => wrong.extend(check_cycle(plan, outcome)),
         Scenario::Dead => wrong.extend(check_dead(plan, outcome)),
-        Scenario::Boot | Scenario::Bulk | Scenario::Partial | Scenario::Fault => {}
+        Scenario::Boot | Scenario::Bulk => {}
+        Scenario::Partial => wrong.extend(exactly(plan, outcome, &expected::partial(plan))),
+        Scenario::Fault => wrong.extend(exactly(plan, outcome, &expected::fault(plan))),
+        Scenario::Register => wrong.extend(exactly(plan, outcome, &expected::register(plan))),
+        Scenario::Suspend => wrong.extend(exactly(plan, outcome, &expected::suspend(plan))),
+        Scenario::Limit => wrong.extend(exactly(plan, outcome, &expected::limit(plan))),
+        Scenario::Disable => wrong.extend(exactly(plan, outcome, &expected::disable(plan))),
+        Scenario::Control => wrong.extend(exactly(plan, outcome, &expected::control(plan))),
     }
     wrong
+}
+
+/// These fields have exactly these numbers: so many cases there are for so many CPUs.
+fn exactly(plan: &Plan, outcome: &Outcome, fields: &[(&str, u64)]) -> Vec<String> {
+    let name = plan.scenario.name();
+    let differ = fields
+        .iter()
+        .filter(|(field, right)| number(outcome, field) != *right);
+    differ
+        .map(|(field, right)| {
+            let found = number(outcome, field);
+            format!("{name}: {field} is {found}, expected {right}")
+        })
+        .collect()
 }
 
 /// Numbers and lists that the other scenarios report.
@@ -33,6 +55,11 @@ fn check_types(plan: &Plan, outcome: &Outcome) -> Vec<String> {
         Scenario::Bulk => (&["down_ns_median", "up_ns_median"], &[]),
         Scenario::Partial => (&["pairs"], &[]),
         Scenario::Fault => (&["cases", "rolled_back"], &[]),
+        Scenario::Register => (&["cases"], &[]),
+        Scenario::Suspend => (&["frozen", "thawed", "aborted"], &[]),
+        Scenario::Limit => (&["limits", "most"], &[]),
+        Scenario::Disable => (&["nested", "refused"], &[]),
+        Scenario::Control => (&["good", "bad"], &[]),
         Scenario::Dead => (&["waited_ns", "last_living_online_ns"], &["dead", "late"]),
     };
     let mut wrong = Vec::new();
@@ -126,6 +153,57 @@ mod tests {
         assert_eq!(wrong(Scenario::Cycle, 0, &[], &fields(280)), "");
         assert_eq!(wrong(Scenario::Cycle, 0, &["rounds=3"], &fields(42)), "");
         assert!(wrong(Scenario::Cycle, 0, &[], &fields(278)).contains("expected 280"));
+    }
+
+    #[test]
+    fn scenarios_have_as_many_cases_as_there_are_for_8_cpus() {
+        for (scenario, params, good, bad) in [
+            (
+                Scenario::Partial,
+                &[][..],
+                r#""pairs":81,"refused":18"#,
+                r#""pairs":80,"refused":18"#,
+            ),
+            (
+                Scenario::Fault,
+                &[],
+                r#""cases":372,"rolled_back":50"#,
+                r#""cases":372,"rolled_back":49"#,
+            ),
+            (Scenario::Register, &[], r#""cases":281"#, r#""cases":280"#),
+            (
+                Scenario::Suspend,
+                &["rounds=3"],
+                r#""frozen":20,"thawed":20,"aborted":3"#,
+                r#""frozen":20,"thawed":20,"aborted":2"#,
+            ),
+            (
+                Scenario::Limit,
+                &[],
+                r#""limits":22,"most":8"#,
+                r#""limits":22,"most":7"#,
+            ),
+            (
+                Scenario::Disable,
+                &[],
+                r#""nested":4,"refused":84"#,
+                r#""nested":4,"refused":83"#,
+            ),
+            (
+                Scenario::Control,
+                &["steps=2"],
+                r#""good":27,"bad":34"#,
+                r#""good":23,"bad":34"#,
+            ),
+        ] {
+            assert_eq!(wrong(scenario, 0, params, good), "");
+            assert!(
+                wrong(scenario, 0, params, bad).contains("expected"),
+                "{bad}"
+            );
+            let missing = wrong(scenario, 0, params, r#""other":1"#);
+            assert!(missing.contains("no number"), "{missing}");
+        }
     }
 
     #[test]
