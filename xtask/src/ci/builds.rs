@@ -11,7 +11,7 @@ use crate::models;
 use crate::process;
 
 /// The crates that kernels depend on and that are published.
-pub(super) const LIBRARIES: [&str; 3] = ["cpuhp-core", "cpuhp-riscv", "cpuhp-x86"];
+pub(super) const LIBRARIES: [&str; 4] = ["cpuhp-core", "cpuhp-arm64", "cpuhp-riscv", "cpuhp-x86"];
 
 /// The kernels, with their target.
 const KERNELS: &[(&str, &str)] = &[

@@ -1,0 +1,338 @@
+//! The first instructions of an AP, from whatever started it to Rust.
+//!
+//! One entry for firmware, a spin-table and the park region: MMU and caches off, one register with a
+//! value, at EL1 or EL2. Any number of CPUs run it at once: it has no stack and writes nothing, and it
+//! reads two kinds of lines, [`Shared`] and boot records, both cleaned to memory beforehand.
+//!
+//! 1. The value is the address of this CPU's record and the epoch of its last kick, or it is of no use:
+//!    then the record is searched by MPIDR. A value of this CPU and another epoch is a stale start.
+//! 2. Whoever is stale, unknown or at another exception level than the boot CPU stays here for good. A
+//!    CPU that is known and not wanted waits for an event and looks again: several CPUs may share one
+//!    word of a spin-table.
+//! 3. The boot CPU's translation registers, then MMU and caches, then stack and per-CPU base, then Rust.
+//!
+//! Spec: Arm DEN0022 (PSCI) 1.1, "CPU_ON", "Initial state"; Arm ARM, "Self-hosted address translation",
+//! "TLB maintenance instructions".
+#![expect(
+    unsafe_code,
+    reason = "an AP has no stack, caches or translation before this code gives it some"
+)]
+
+mod state;
+
+use core::arch::global_asm;
+use core::cell::UnsafeCell;
+use core::mem::offset_of;
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use cpuhp_core::CpuId;
+
+use crate::cache::{Area, Cache};
+use crate::gic::registers::Driver;
+use crate::hardware::{Hardware, forget_instructions, halt};
+use crate::record::{BootRecord, EPOCH_BITS};
+
+pub(crate) use state::Snapshot;
+
+/// What the entry code reads, at offsets the assembly knows. Written by `install` before any kick.
+#[repr(C, align(256))]
+struct Shared {
+    /// Physical address of the first record, and the one the kernel uses.
+    records: AtomicU64,
+    records_virt: AtomicU64,
+    cpus: AtomicU64,
+    /// Exception level of the boot CPU.
+    level: AtomicU64,
+    sctlr: AtomicU64,
+    tcr: AtomicU64,
+    mair: AtomicU64,
+    ttbr0: AtomicU64,
+    ttbr1: AtomicU64,
+    vbar: AtomicU64,
+    /// CPACR_EL1, or CPTR_EL2.
+    traps: AtomicU64,
+    hcr: AtomicU64,
+    cnthctl: AtomicU64,
+    /// Virtual address of `ap_start`.
+    start: AtomicU64,
+    next: Next,
+}
+
+static SHARED: Shared = Shared {
+    records: AtomicU64::new(0),
+    records_virt: AtomicU64::new(0),
+    cpus: AtomicU64::new(0),
+    level: AtomicU64::new(0),
+    sctlr: AtomicU64::new(0),
+    tcr: AtomicU64::new(0),
+    mair: AtomicU64::new(0),
+    ttbr0: AtomicU64::new(0),
+    ttbr1: AtomicU64::new(0),
+    vbar: AtomicU64::new(0),
+    traps: AtomicU64::new(0),
+    hcr: AtomicU64::new(0),
+    cnthctl: AtomicU64::new(0),
+    start: AtomicU64::new(0),
+    next: Next(UnsafeCell::new(None)),
+};
+
+/// Where Rust goes on, once the record is found.
+#[derive(Clone, Copy)]
+pub(crate) struct Start {
+    pub(crate) gic: Driver,
+    pub(crate) sgi: u8,
+    pub(crate) ap_main: fn(CpuId) -> !,
+}
+
+struct Next(UnsafeCell<Option<Start>>);
+
+// SAFETY: written once by `install`, before the first kick; APs only read it after theirs.
+unsafe impl Sync for Next {}
+
+unsafe extern "C" {
+    /// First instruction of the entry code, and the end of its bytes.
+    static cpuhp_arm64_entry: u8;
+    static cpuhp_arm64_entry_end: u8;
+}
+
+/// Virtual address of the first instruction of an AP.
+pub(crate) fn address() -> usize {
+    (&raw const cpuhp_arm64_entry).addr()
+}
+
+/// Fills what the entry code reads, and cleans it and the code itself to memory. `records_phys` is the
+/// physical address of the first record.
+///
+/// # Safety
+/// 1. No AP was kicked yet, and no other call runs.
+pub(crate) unsafe fn install(
+    boot: &Snapshot,
+    records: &'static [BootRecord],
+    records_phys: u64,
+    start: Start,
+    hardware: &Hardware,
+) {
+    let first = records.as_ptr().expose_provenance() as u64;
+    for (word, value) in [
+        (&SHARED.records, records_phys),
+        (&SHARED.records_virt, first),
+        (&SHARED.cpus, records.len() as u64),
+        (&SHARED.level, boot.level),
+        (&SHARED.sctlr, boot.sctlr),
+        (&SHARED.tcr, boot.tcr),
+        (&SHARED.mair, boot.mair),
+        (&SHARED.ttbr0, boot.ttbr0),
+        (&SHARED.ttbr1, boot.ttbr1),
+        (&SHARED.vbar, boot.vbar),
+        (&SHARED.traps, boot.traps),
+        (&SHARED.hcr, boot.hcr),
+        (&SHARED.cnthctl, boot.cnthctl),
+        (&SHARED.start, ap_start as *const () as u64),
+    ] {
+        word.store(value, Ordering::Relaxed);
+    }
+    // SAFETY: promise 1: nobody reads or writes it now.
+    unsafe { *SHARED.next.0.get() = Some(start) };
+    hardware.publish(Area::of(&SHARED));
+    let at = &raw const cpuhp_arm64_entry;
+    let len = (&raw const cpuhp_arm64_entry_end).addr() - at.addr();
+    hardware.publish(Area { at, len });
+    forget_instructions();
+}
+
+global_asm!(
+    ".pushsection .text.cpuhp_arm64_entry, \"ax\", @progbits",
+    // A CPU that takes an exception before it has the kernel's vectors stays here.
+    ".balign 2048",
+    "cpuhp_arm64_rest_vectors:",
+    ".rept 16",
+    ".balign 128",
+    "2: wfe",
+    "b 2b",
+    ".endr",
+    ".balign 128",
+    ".global cpuhp_arm64_entry",
+    "cpuhp_arm64_entry:",
+    "msr daifset, #0xf",
+    "msr spsel, #1",
+    "adrp x1, {shared}",
+    "add x1, x1, :lo12:{shared}",
+    "mrs x4, CurrentEL",
+    "lsr x4, x4, #2",
+    "ldr x5, [x1, {level}]",
+    "cmp x4, x5",
+    "b.ne 9f",
+    "adr x5, cpuhp_arm64_rest_vectors",
+    "cmp x4, #2",
+    "b.eq 2f",
+    "msr vbar_el1, x5",
+    "b 3f",
+    "2: msr vbar_el2, x5",
+    // x2: this CPU's id. x5: the first record. x6: how many.
+    "3: mrs x2, mpidr_el1",
+    "mov x3, #0xffffff",
+    "movk x3, #0xff, lsl #32",
+    "and x2, x2, x3",
+    "ldr x5, [x1, {records}]",
+    "ldr x6, [x1, {cpus}]",
+    // x7: the record that the value names, if it names one.
+    "bic x7, x0, #{epoch_bits}",
+    "subs x8, x7, x5",
+    "b.lo 4f",
+    "cmp x8, x6, lsl #7",
+    "b.hs 4f",
+    "ldr x9, [x7, {hw_id}]",
+    "cmp x9, x2",
+    "b.ne 4f",
+    "ldr w9, [x7, {epoch}]",
+    "eor w9, w9, w0",
+    "tst w9, #{epoch_bits}", // a stale start
+    "b.ne 9f",
+    "ldr w9, [x7, {engine}]", // nobody wants it
+    "cbz w9, 9f",
+    "b 7f",
+    "4: mov x7, x5",
+    "5: cbz x6, 9f",
+    "ldr x9, [x7, {hw_id}]",
+    "cmp x9, x2",
+    "b.eq 6f",
+    "add x7, x7, #{record_len}",
+    "sub x6, x6, #1",
+    "b 5b",
+    "6: ldr w9, [x7, {engine}]",
+    "cbnz w9, 7f",
+    "wfe",
+    "b 6b",
+    // x7 is the record; what else it says is no older than its word.
+    "7: dmb sy",
+    "ldr x10, [x7, {stack_top}]",
+    "cbz x10, 9f",
+    "ldr x11, [x7, {percpu}]",
+    "ldr x12, [x7, {root}]",
+    "ldr w13, [x7, {epoch}]",
+    "and x13, x13, #{epoch_bits}",
+    "sub x7, x7, x5",
+    "ldr x14, [x1, {records_virt}]",
+    "add x14, x14, x7", // the record as the kernel sees it
+    "cmp x11, #0",
+    "csel x11, x14, x11, eq",
+    "ldr x15, [x1, {start}]",
+    "ldr x5, [x1, {sctlr}]",
+    "ldr x6, [x1, {tcr}]",
+    "ldr x7, [x1, {mair}]",
+    "ldr x8, [x1, {ttbr0}]",
+    "ldr x9, [x1, {ttbr1}]",
+    "ldr x16, [x1, {vbar}]",
+    "ldr x17, [x1, {traps}]",
+    "ldr x2, [x1, {hcr}]",
+    "ldr x3, [x1, {cnthctl}]",
+    "cmp x4, #2",
+    "b.eq 8f",
+    // EL1: a root of the record's own is the upper half's.
+    "cmp x12, #0",
+    "csel x9, x12, x9, ne",
+    "msr mair_el1, x7",
+    "msr tcr_el1, x6",
+    "msr ttbr0_el1, x8",
+    "msr ttbr1_el1, x9",
+    "msr cpacr_el1, x17",
+    "isb",
+    "tlbi vmalle1",
+    "ic iallu",
+    "dsb nsh",
+    "isb",
+    "msr sctlr_el1, x5",
+    "isb",
+    "msr vbar_el1, x16",
+    "msr tpidr_el1, x11",
+    "b 10f",
+    // EL2: the hypervisor's own registers, and the offset that EL1 and this level see.
+    "8: msr hcr_el2, x2",
+    "isb",
+    "cmp x12, #0",
+    "csel x8, x12, x8, ne",
+    "msr mair_el2, x7",
+    "msr tcr_el2, x6",
+    "msr ttbr0_el2, x8",
+    "tbz x2, #34, 2f", // E2H: there is an upper half
+    "msr S3_4_C2_C0_1, x9",
+    "2: msr cptr_el2, x17",
+    "msr cnthctl_el2, x3",
+    "msr cntvoff_el2, xzr",
+    "isb",
+    "tlbi alle2",
+    "ic iallu",
+    "dsb nsh",
+    "isb",
+    "msr sctlr_el2, x5",
+    "isb",
+    "msr vbar_el2, x16",
+    "msr tpidr_el2, x11",
+    "10: isb",
+    "mov sp, x10",
+    "mov x29, xzr",
+    "mov x30, xzr",
+    "mov x0, x14",
+    "mov x1, x13",
+    "br x15",
+    "9: wfe",
+    "b 9b",
+    ".global cpuhp_arm64_entry_end",
+    "cpuhp_arm64_entry_end:",
+    ".popsection",
+    shared = sym SHARED,
+    records = const offset_of!(Shared, records),
+    records_virt = const offset_of!(Shared, records_virt),
+    cpus = const offset_of!(Shared, cpus),
+    level = const offset_of!(Shared, level),
+    sctlr = const offset_of!(Shared, sctlr),
+    tcr = const offset_of!(Shared, tcr),
+    mair = const offset_of!(Shared, mair),
+    ttbr0 = const offset_of!(Shared, ttbr0),
+    ttbr1 = const offset_of!(Shared, ttbr1),
+    vbar = const offset_of!(Shared, vbar),
+    traps = const offset_of!(Shared, traps),
+    hcr = const offset_of!(Shared, hcr),
+    cnthctl = const offset_of!(Shared, cnthctl),
+    start = const offset_of!(Shared, start),
+    hw_id = const offset_of!(BootRecord, hw_id),
+    stack_top = const offset_of!(BootRecord, stack_top),
+    percpu = const offset_of!(BootRecord, percpu),
+    root = const offset_of!(BootRecord, root),
+    epoch = const offset_of!(BootRecord, epoch),
+    engine = const offset_of!(BootRecord, engine),
+    epoch_bits = const EPOCH_BITS,
+    record_len = const size_of::<BootRecord>(),
+);
+
+// The shift in `cmp x8, x6, lsl #7`.
+const _: () = assert!(size_of::<BootRecord>() == 1 << 7);
+
+/// First Rust of an AP: it has its stack, its caches and its per-CPU base; interrupts are off.
+extern "C" fn ap_start(record: &'static BootRecord, epoch: u32) -> ! {
+    record.started.store(epoch, Ordering::Relaxed);
+    // SAFETY: `install` wrote it before the kick that started this CPU, and nobody writes it again.
+    let start = unsafe { *SHARED.next.0.get() };
+    let Some(start) = start else { halt() };
+    start.gic.init_cpu(record, start.sgi);
+    // Release: whoever sees the mark sees a CPU that can be woken, and has left its slot.
+    record.arrived.store(1, Ordering::Release);
+    (start.ap_main)(CpuId::new(record.cpu.load(Ordering::Relaxed)))
+}
+
+/// Leaves everything on the calling AP's stack and begins again at `ap_main`.
+pub(crate) fn restart(record: &'static BootRecord) -> ! {
+    let stack_top = record.stack_top.load(Ordering::Relaxed);
+    if stack_top == 0 {
+        // Nobody may take the stack of a CPU that can still come back; without one it cannot.
+        halt();
+    }
+    let epoch = record.started.load(Ordering::Relaxed);
+    // SAFETY: the stack is this CPU's own (promise 5 of `Arm64::new`), and no frame on it is used
+    // again. `noreturn`: nothing after this line runs.
+    unsafe {
+        core::arch::asm!("mov sp, {stack}", "mov x29, xzr", "mov x30, xzr", "b {start}",
+            stack = in(reg) stack_top, start = sym ap_start, in("x0") record, in("x1") u64::from(epoch),
+            options(noreturn));
+    }
+}
