@@ -36,6 +36,8 @@ pub(crate) enum Scenario {
     Disable,
     /// The states as text, good words and bad ones
     Control,
+    /// All CPUs in critical sections at once, nested and interrupted
+    Critical,
 }
 
 impl Scenario {
@@ -52,6 +54,7 @@ impl Scenario {
             Self::Limit => "limit",
             Self::Disable => "disable",
             Self::Control => "control",
+            Self::Critical => "critical",
         }
     }
 }

@@ -150,6 +150,11 @@ const EMULATED: &[Case] = &[
         ..X86
     },
     Case {
+        scenario: Scenario::Critical,
+        params: &["noise=1"],
+        ..X86
+    },
+    Case {
         scenario: Scenario::Dead,
         params: &["timeout_ms=300"],
         ..X86
@@ -249,6 +254,7 @@ const PORTABLE: &[(Scenario, &[&str])] = &[
     (Scenario::Limit, &[]),
     (Scenario::Disable, &[]),
     (Scenario::Control, &["steps=2"]),
+    (Scenario::Critical, &[]),
 ];
 
 /// These scenarios on the machine of `base`.

@@ -7,6 +7,7 @@ use core::sync::atomic::Ordering;
 
 use cpuhp_core::{Confirm, CpuId, HwId, KickError, KickOutcome, Platform, Who};
 
+use crate::critical;
 use crate::log::CpuLog;
 use crate::scene::{self, Scene};
 
@@ -134,6 +135,7 @@ impl<P: Platform> Platform for Forward<P> {
     fn wait(&self, who: Who, deadline: u64) {
         match (who, scene::get()) {
             (Who::Control(_), Some(scene)) => {
+                critical::visit_in_wait();
                 let begin = self.inner.now();
                 self.inner.wait(who, deadline);
                 let waited = self.inner.now().saturating_sub(begin);
@@ -170,6 +172,7 @@ impl<P: Platform> Platform for Forward<P> {
     }
 
     fn enter_atomic(&self) {
+        critical::visit();
         self.inner.enter_atomic();
         if let Some(log) = log(self.inner.this_cpu()) {
             log.closed.store(1, Ordering::Relaxed);
@@ -181,6 +184,7 @@ impl<P: Platform> Platform for Forward<P> {
             log.closed.store(0, Ordering::Relaxed);
         }
         self.inner.leave_atomic();
+        critical::visit();
     }
 
     fn can_off(&self, cpu: CpuId) -> bool {

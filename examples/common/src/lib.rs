@@ -12,6 +12,7 @@
 mod boot;
 mod check;
 mod control;
+mod critical;
 mod cycle;
 mod dead;
 mod disable;
@@ -42,7 +43,7 @@ pub use forward::Forward;
 pub use log::CpuLog;
 pub use machine::{Existence, Host, Hp, Machine, Slept, Unable};
 pub use params::{ParamError, Params};
-pub use run::{Rest, Verdict, ap_main, print_bad_params, print_panic, run, verdict};
+pub use run::{Rest, Verdict, ap_main, on_interrupt, print_bad_params, print_panic, run, verdict};
 pub use samples::Samples;
 pub use scenario::{From, Mode, Scenario, Toggle};
 pub use scene::{SETS, Scene, SceneParts, SceneStore};

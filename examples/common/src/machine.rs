@@ -51,6 +51,14 @@ pub trait Host: Sync {
     /// [`Slept::CallAgain`] is for machines that cannot block inside a callback.
     fn sleep(&self, cpu: CpuId, until: u64) -> Slept;
 
+    /// Runs `work` in a critical section: no other CPU is in one, and no handler of this CPU runs.
+    ///
+    /// # Errors
+    /// This kernel has none; `work` did not run. The default.
+    fn section(&self, _work: &mut dyn FnMut()) -> Result<(), Unable> {
+        Err("it has no critical sections")
+    }
+
     /// Gives `cpu` what it needs to enter: stack, per-CPU area, start record.
     ///
     /// Context: control CPU, PREPARE. Also called for the boot CPU, by itself when it is adopted, and by

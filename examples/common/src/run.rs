@@ -12,8 +12,8 @@ use crate::scenario::{From, Scenario, Toggle};
 use crate::scene::{self, Scene};
 use crate::violation::Violation;
 use crate::{
-    boot, check, control, cycle, dead, disable, fault, json, limit, partial, register, suspend,
-    trace,
+    boot, check, control, critical, cycle, dead, disable, fault, json, limit, partial, register,
+    suspend, trace,
 };
 
 /// How a run ended; what the exit device is told.
@@ -60,6 +60,7 @@ pub fn run<M: Machine>(machine: &M) -> Verdict {
         (Scenario::Limit, _) => limit::run(&stage),
         (Scenario::Disable, _) => disable::run(&stage),
         (Scenario::Control, _) => control::run(&stage),
+        (Scenario::Critical, _) => critical::run(&stage),
     }
     finish(&stage);
     verdict()
@@ -147,6 +148,13 @@ pub fn ap_main<M: Machine>(machine: &M, cpu: CpuId) -> Rest {
         }
     }
     Rest::Core(machine.hp().ap_run(cpu))
+}
+
+/// What the scenarios do in a handler; the kernel's wake interrupt calls it.
+///
+/// Context: interrupt handler on any CPU, interrupts off.
+pub fn on_interrupt() {
+    critical::visit_in_handler();
 }
 
 /// Prints why the command line is refused. The kernel then leaves as a failure.

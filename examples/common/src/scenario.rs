@@ -25,6 +25,8 @@ pub enum Scenario {
     Disable,
     /// The states as text.
     Control,
+    /// All CPUs in critical sections at once.
+    Critical,
 }
 
 /// How `boot` brings the CPUs up.
@@ -41,7 +43,7 @@ pub enum Mode {
 }
 
 impl Scenario {
-    pub(crate) const ALL: [(&'static str, Self); 11] = [
+    pub(crate) const ALL: [(&'static str, Self); 12] = [
         ("boot", Self::Boot),
         ("cycle", Self::Cycle),
         ("bulk", Self::Bulk),
@@ -53,17 +55,18 @@ impl Scenario {
         ("limit", Self::Limit),
         ("disable", Self::Disable),
         ("control", Self::Control),
+        ("critical", Self::Critical),
     ];
     /// What is right, for the error of a wrong name.
     pub(crate) const NAMES: &'static str = "one of boot, cycle, bulk, partial, fault, dead, register, \
-        suspend, limit, disable, control";
+        suspend, limit, disable, control, critical";
 
     /// Whether it is about multi-instance states or dynamic ones.
     pub(crate) fn needs_full_table(self) -> bool {
         match self {
             Self::Fault | Self::Register | Self::Control => true,
             Self::Boot | Self::Cycle | Self::Bulk | Self::Partial | Self::Dead => false,
-            Self::Suspend | Self::Limit | Self::Disable => false,
+            Self::Suspend | Self::Limit | Self::Disable | Self::Critical => false,
         }
     }
 

@@ -8,6 +8,7 @@ use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use cpuhp_core::{CpuId, CpuMask, CpuMaskMut, MaskWord, Table};
 use spin::Once;
 
+use crate::critical::Critical;
 use crate::log::CpuLog;
 use crate::machine::Host;
 use crate::order::Order;
@@ -52,6 +53,7 @@ pub struct Scene {
     pub(crate) inside: AtomicU32,
     /// Nanoseconds the control CPU spent in waits.
     pub(crate) waited: AtomicU64,
+    pub(crate) critical: Critical,
     /// When the first kick since the last [`Self::begin_window`] was sent; 0 = none.
     pub(crate) first_kick: AtomicU64,
     /// When the last one was.
@@ -137,6 +139,7 @@ impl Scene {
                 abort_after: AtomicU32::new(0),
                 inside: AtomicU32::new(0),
                 waited: AtomicU64::new(0),
+                critical: Critical::new(),
                 first_kick: AtomicU64::new(0),
                 last_kick: AtomicU64::new(0),
                 events: AtomicU32::new(0),

@@ -34,9 +34,10 @@ pub(crate) enum Violation {
     Presence,
     Wave,
     WrongText,
+    Section,
 }
 
-const ALL: [(Violation, &str); 23] = [
+const ALL: [(Violation, &str); 24] = [
     (Violation::Order, "a callback ran out of order"),
     (Violation::WrongCpu, "a callback ran on the wrong CPU"),
     (
@@ -90,6 +91,10 @@ const ALL: [(Violation, &str); 23] = [
         "a CPU was kicked before one of an earlier wave",
     ),
     (Violation::WrongText, "a node does not say what it should"),
+    (
+        Violation::Section,
+        "a critical section let somebody else in",
+    ),
 ];
 
 /// How many are kept.

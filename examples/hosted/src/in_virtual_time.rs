@@ -74,6 +74,11 @@ impl Host for InVirtualTime {
         machine::print(line);
     }
 
+    fn section(&self, work: &mut dyn FnMut()) -> Result<(), Unable> {
+        critical_section::with(|_| work());
+        Ok(())
+    }
+
     fn sleep(&self, cpu: CpuId, until: u64) -> Slept {
         self.time.wake_at(cpu, until);
         Slept::CallAgain

@@ -75,6 +75,11 @@ impl Host for OnThreads {
         machine::print(line);
     }
 
+    fn section(&self, work: &mut dyn FnMut()) -> Result<(), Unable> {
+        critical_section::with(|_| work());
+        Ok(())
+    }
+
     fn sleep(&self, _cpu: CpuId, until: u64) -> Slept {
         thread::sleep(Duration::from_nanos(until.saturating_sub(self.now())));
         Slept::Over

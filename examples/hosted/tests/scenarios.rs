@@ -34,9 +34,9 @@ fn refused(words: &str) -> String {
     String::from_utf8(output.stderr).unwrap()
 }
 
-const SCENARIOS: [&str; 10] = [
+const SCENARIOS: [&str; 11] = [
     "boot", "cycle", "bulk", "partial", "fault", "register", "suspend", "limit", "disable",
-    "control",
+    "control", "critical",
 ];
 
 const BOTH: [&str; 2] = ["time=threads", "time=virtual"];

@@ -3,7 +3,7 @@
 use core::fmt;
 
 use cpuhp_core::{CpuId, Entry, KickError, Platform};
-use cpuhp_example_common::{Rest, Verdict};
+use cpuhp_example_common::{Rest, Unable, Verdict};
 
 use crate::kernel::Kernel;
 use crate::memory::CpuMemory;
@@ -46,6 +46,14 @@ pub trait Board: Sized + Sync + 'static {
 
     /// Closes interrupts.
     fn interrupts_off();
+
+    /// Runs `work` in a critical section of the `critical-section` crate, as the backend implements it.
+    ///
+    /// # Errors
+    /// The kernel is built without; `work` did not run. The default.
+    fn section(_work: &mut dyn FnMut()) -> Result<(), Unable> {
+        Err("it is built without critical sections")
+    }
 
     /// Sleeps until the next interrupt, at most `ns` nanoseconds.
     ///

@@ -72,6 +72,21 @@ impl<B: Board> Host for Kernel<B> {
     }
 
     /// # Panics
+    /// If interrupts are open inside, or afterwards not as they were before.
+    fn section(&self, work: &mut dyn FnMut()) -> Result<(), Unable> {
+        let were_on = B::interrupts_are_on();
+        let entered = B::section(&mut || {
+            assert!(!B::interrupts_are_on(), "interrupts are open in a section");
+            work();
+        });
+        assert!(
+            B::interrupts_are_on() == were_on,
+            "a section left interrupts other than they were"
+        );
+        entered
+    }
+
+    /// # Panics
     /// If the CPU, which was off, changed any of its memory.
     fn prepare(&self, cpu: CpuId) -> StepResult {
         if cpu == B::this_cpu() {

@@ -15,11 +15,12 @@
 //!    what goes wrong.
 //! 3. `info.rs`, `memory.rs`: the command line and what firmware tells, as values; memory by its address.
 //! 4. `interrupts.rs`: every vector has a handler. The wake interrupt's calls the backend's `on_wake`
-//!    ([`Kernel::backend`]); the timer's has nothing to do but to end a sleep.
+//!    ([`Kernel::backend`]) and [`cpuhp_example_common::on_interrupt`]; the timer's has nothing to do but
+//!    to end a sleep.
 //! 5. `cpu.rs`: what each CPU has of its own, in [`PerCpu`] arrays: [`Board::this_cpu`], [`Board::give`],
 //!    [`Board::take_back`], [`Board::memory_of`].
 //! 6. `apic.rs`, `gic.rs` or what the interrupt controller is called: [`Board::sleep_ns`], opening and
-//!    closing interrupts, [`Board::wake`], [`Board::disturb`]. `units.rs`: what is set up on each entry,
+//!    closing interrupts, [`Board::section`] with the backend's feature `critical-section`, [`Board::wake`], [`Board::disturb`]. `units.rs`: what is set up on each entry,
 //!    [`Board::start`] and [`Board::stop`].
 //! 7. `kernel.rs`: the static [`Kernel`], the `impl Board`, and the start, which is
 //!    [`Settings::read`] of the command line, the backend's `unsafe fn new` with [`ap_entry`] as its

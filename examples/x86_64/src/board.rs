@@ -4,7 +4,7 @@ use core::fmt;
 use core::sync::atomic::{AtomicU32, Ordering};
 
 use cpuhp_core::{CpuId, Entry, KickError, Platform};
-use cpuhp_example_common::{Rest, Verdict};
+use cpuhp_example_common::{Rest, Unable, Verdict};
 use cpuhp_example_kernel::{Board, CpuMemory, Kernel};
 use cpuhp_x86::{BootRecord, X86};
 
@@ -60,6 +60,11 @@ impl Board for Pc {
 
     fn interrupts_off() {
         apic::interrupts_off();
+    }
+
+    fn section(work: &mut dyn FnMut()) -> Result<(), Unable> {
+        critical_section::with(|_| work());
+        Ok(())
     }
 
     fn sleep_ns(ns: u64) {

@@ -125,6 +125,7 @@ fn make_backend(info: &Info, settings: &Settings, options: &Options) -> Result<X
 pub(crate) fn on_wake() {
     if let Some(backend) = KERNEL.backend() {
         backend.on_wake();
+        cpuhp_example_common::on_interrupt();
         backend.eoi();
     }
 }

@@ -3,11 +3,15 @@
 use serde_json::Value;
 
 use super::expected;
+use crate::arch::Arch;
 use crate::plan::{Plan, Scenario};
 use crate::record::Outcome;
 
-/// Rounds of `cycle` that is not told a number.
+/// Rounds of `cycle`, and of `critical`, that is not told a number.
 const CYCLES: u64 = 20;
+
+/// Sections of one CPU in one round of `critical`, at least: 60 on its way down, and 60 on its way up.
+const SECTIONS: u64 = 120;
 
 /// Time-out in milliseconds of a scenario that is not told one.
 const TIMEOUT_MS: u64 = 10_000;
@@ -29,6 +33,7 @@ pub(super) fn check(plan: &Plan, outcome: &Outcome) -> Vec<String> {
         Scenario::Limit => wrong.extend(exactly(plan, outcome, &expected::limit(plan))),
         Scenario::Disable => wrong.extend(exactly(plan, outcome, &expected::disable(plan))),
         Scenario::Control => wrong.extend(exactly(plan, outcome, &expected::control(plan))),
+        Scenario::Critical => wrong.extend(check_critical(plan, outcome)),
     }
     wrong
 }
@@ -60,6 +65,7 @@ fn check_types(plan: &Plan, outcome: &Outcome) -> Vec<String> {
         Scenario::Limit => (&["limits", "most"], &[]),
         Scenario::Disable => (&["nested", "refused"], &[]),
         Scenario::Control => (&["good", "bad"], &[]),
+        Scenario::Critical => (&["rounds", "sections", "met", "in_handlers"], &[]),
         Scenario::Dead => (&["waited_ns", "last_living_online_ns"], &["dead", "late"]),
     };
     let mut wrong = Vec::new();
@@ -82,6 +88,29 @@ fn check_cycle(plan: &Plan, outcome: &Outcome) -> Option<String> {
     let expected = 2 * u64::from(plan.smp.saturating_sub(1)) * rounds;
     let ops = number(outcome, "ops");
     (ops != expected).then(|| format!("{ops} downs and ups, expected {expected}"))
+}
+
+/// Every CPU was in sections on its way down and up, and where there are others to meet it met some.
+fn check_critical(plan: &Plan, outcome: &Outcome) -> Vec<String> {
+    let mut wrong = Vec::new();
+    let rounds = plan.number("rounds").unwrap_or(CYCLES);
+    if number(outcome, "rounds") != rounds {
+        wrong.push(format!("not the {rounds} rounds that were asked for"));
+    }
+    let least = u64::from(plan.smp - 1) * rounds * SECTIONS;
+    let sections = number(outcome, "sections");
+    if sections < least {
+        wrong.push(format!("{sections} sections, expected at least {least}"));
+    }
+    // A few CPUs, or threads on one core of the host, may miss each other.
+    let is_parallel = plan.smp >= 8 && plan.arch != Arch::Hosted && plan.is_clock_real();
+    if is_parallel && number(outcome, "met") == 0 {
+        wrong.push("no CPU ever found another one inside: nothing was shown".to_owned());
+    }
+    if plan.number("noise") == Some(1) && number(outcome, "in_handlers") == 0 {
+        wrong.push("no section in a handler, although all CPUs were interrupted".to_owned());
+    }
+    wrong
 }
 
 /// All CPUs that miss the deadline are found, together by one deadline, and it holds up nobody else.
@@ -131,7 +160,6 @@ fn ids(outcome: &Outcome, name: &str) -> Vec<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::arch::Arch;
     use crate::plan::parse_params;
 
     fn wrong(scenario: Scenario, absent: u32, params: &[&str], fields: &str) -> String {
@@ -204,6 +232,21 @@ mod tests {
             let missing = wrong(scenario, 0, params, r#""other":1"#);
             assert!(missing.contains("no number"), "{missing}");
         }
+    }
+
+    #[test]
+    fn critical_is_every_cpu_both_ways_and_they_meet() {
+        let fields = |rounds, sections, met| {
+            format!(r#""rounds":{rounds},"sections":{sections},"met":{met},"in_handlers":0"#)
+        };
+        let check = |fields: &str| wrong(Scenario::Critical, 0, &["rounds=3"], fields);
+        assert_eq!(check(&fields(3, 7 * 3 * 120, 1)), "");
+        assert!(check(&fields(2, 7 * 3 * 120, 1)).contains("the 3 rounds"));
+        assert!(check(&fields(3, 7 * 3 * 120 - 1, 1)).contains("at least 2520"));
+        assert!(check(&fields(3, 7 * 3 * 120, 0)).contains("nothing was shown"));
+        assert!(check(r#""rounds":3,"sections":2520"#).contains("no number `met`"));
+        let noisy = wrong(Scenario::Critical, 0, &["noise=1"], &fields(20, 20_000, 1));
+        assert!(noisy.contains("no section in a handler"), "{noisy}");
     }
 
     #[test]
