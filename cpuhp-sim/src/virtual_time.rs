@@ -215,6 +215,14 @@ impl VirtualTime {
         state.queue.add(time, Event::WakeControl);
     }
 
+    /// Lets `nanoseconds` pass for the CPU that calls, as work of its own: the others go on meanwhile. For
+    /// the control CPU only, also inside a step of PREPARE.
+    pub fn spend(&self, nanoseconds: u64) {
+        if nanoseconds > 0 {
+            self.pass(nanoseconds);
+        }
+    }
+
     /// Runs `job` as CPU `cpu`; the CPU that called it is an AP meanwhile.
     pub fn run_on<R>(&self, cpu: CpuId, job: impl FnOnce() -> R) -> R {
         let before = std::mem::replace(&mut self.lock().this, cpu);

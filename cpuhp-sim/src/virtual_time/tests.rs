@@ -182,6 +182,23 @@ fn wait_ends_at_its_deadline_and_a_notification_ends_it_sooner() {
 }
 
 #[test]
+fn cpus_go_on_while_the_control_cpu_works() -> Result<(), OpError> {
+    static STORE: Store<2, { words(2) }, 0> = Store::new();
+    let machine = VirtualTime::new(2, 1, Latencies::default());
+    let cpuhp = Arc::new(Cpuhp::new(machine.clone(), &plain::TABLE, STORE.get()));
+    attach(&machine, &cpuhp);
+    let one = CpuId::new(1);
+    cpuhp.adopt_boot_cpu(BootSteps::Run)?;
+    cpuhp.drive(one, plain::KICK)?;
+    let before = machine.now();
+    assert_eq!(cpuhp.tag(one), Some(Tag::Kicked));
+    machine.spend(10_000_000);
+    assert_eq!(machine.now(), before + 10_000_000);
+    assert_eq!(cpuhp.tag(one), Some(Tag::Alive));
+    Ok(())
+}
+
+#[test]
 #[should_panic(expected = "nothing will ever happen")]
 fn endless_wait_for_nothing_is_an_error() {
     let machine = VirtualTime::new(2, 1, Latencies::default());
