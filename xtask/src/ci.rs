@@ -5,9 +5,9 @@ use std::time::Instant;
 use anyhow::Result;
 use clap::ValueEnum;
 
-use crate::cli::LoomArgs;
+use crate::cli::{LoomArgs, SimArgs};
 use crate::exit::Exit;
-use crate::{loom, miri, mutants, show, size};
+use crate::{loom, miri, mutants, show, sim, size};
 
 mod builds;
 mod package;
@@ -38,6 +38,8 @@ pub(crate) enum Part {
     Package,
     /// `cargo xtask size`
     Size,
+    /// `cargo xtask sim`
+    Sim,
     /// `cargo xtask loom`
     Loom,
     /// `cargo xtask mutants`
@@ -58,6 +60,7 @@ impl Part {
             Self::Msrv => "msrv",
             Self::Package => "package",
             Self::Size => "size",
+            Self::Sim => "sim",
             Self::Loom => "loom",
             Self::Mutants => "mutants",
             Self::Miri => "miri",
@@ -75,6 +78,7 @@ impl Part {
             Self::Msrv => builds::msrv(),
             Self::Package => package::run(),
             Self::Size => size::run(),
+            Self::Sim => sim::run(&SimArgs::default()),
             Self::Loom => loom::run(&LoomArgs::default()),
             Self::Mutants => mutants::run(None),
             Self::Miri => miri::run(),

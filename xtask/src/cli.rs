@@ -45,6 +45,8 @@ pub(crate) enum Command {
     Miri,
     /// Measure record, text and storage on every bare-metal target against their bounds
     Size,
+    /// Run latency models of machines from 28 to 65,536 CPUs in virtual time, beside what was published about them
+    Sim(SimArgs),
     /// Boot with 64 CPUs and show what parallel bringup gains and what the state machine costs, against their bounds
     Bench {
         /// raw, boot or cycle; none = all of them
@@ -93,6 +95,16 @@ pub(crate) struct LoomArgs {
     pub(crate) long: bool,
     /// Only the model of this name
     pub(crate) model: Option<String>,
+}
+
+/// Arguments of `sim`.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct SimArgs {
+    /// Only the model of this name [default: all of `cpuhp-sim/models/data`]
+    pub(crate) model: Option<String>,
+    /// Where to draw time against number of CPUs [default: sim.svg in the target folder]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) svg: Option<PathBuf>,
 }
 
 /// What executes the guest.

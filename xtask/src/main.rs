@@ -30,6 +30,7 @@ mod record;
 mod run;
 mod scenarios;
 mod show;
+mod sim;
 mod size;
 mod test;
 
@@ -49,6 +50,7 @@ fn main() -> ExitCode {
         Command::Mutants { model } => mutants::run(model.as_deref()),
         Command::Miri => miri::run(),
         Command::Size => size::run(),
+        Command::Sim(args) => sim::run(&args),
         Command::Bench { name } => bench::run(name.as_deref()),
     };
     match answer {
