@@ -79,9 +79,10 @@ impl Riscv {
     /// 3. The calling CPU is the boot CPU in supervisor mode, with its final trap vector, page table and
     ///    per-CPU base; `this_cpu` is right on every CPU from its first Rust instruction on. If it is
     ///    `None`, nothing else uses `tp`.
-    /// 4. `ap_main`, the entry code, the trap vector and each `root` stay mapped and as they are while
-    ///    the backend lives, even if the boot CPU goes off; each `root`, and the boot CPU's page table,
-    ///    map the page of the entry code executable at its physical address too.
+    /// 4. `ap_main`, the entry code, the trap vector and the boot CPU's page table stay mapped and as they
+    ///    are while the backend lives, even if the boot CPU goes off, and each `root` until its CPU is; all
+    ///    of them map code and records where the boot CPU's does, and the page of the entry code executable
+    ///    at its physical address too.
     /// 5. The stack given in [`BootRecord::set`] belongs to that CPU alone until core runs the
     ///    PREPARE down of the step that gave it, and holds what `ap_main` needs. Of what is on it when
     ///    [`Self::rest`] is called nothing is used again.
@@ -215,15 +216,14 @@ impl Riscv {
 
     /// Rests the calling AP, after `ap_run` returned.
     ///
-    /// Context: the AP, on its own stack. [`Rest::Park`] stays on that stack: core keeps what PREPARE
-    /// made for a CPU that [`cpuhp_core::Platform::confirm`] calls running.
+    /// Context: the AP, on its own stack, which it leaves. [`Rest::Park`] stands on this crate's code, the
+    /// boot hart's page table and the record.
     pub fn rest(&self, how: Rest) -> ! {
         csr::disable_interrupts();
         match (how, self.record((self.this_cpu)())) {
-            (Rest::Park, Some(record)) => {
-                self.sleep_ap(record);
-                entry::restart(record)
-            }
+            // SAFETY: interrupts are off, core needs nothing of a CPU that rests, nor does the kernel of its
+            // stack (promise 5); promise 4 for the page table.
+            (Rest::Park, Some(record)) => unsafe { entry::park(record) },
             (Rest::Off | Rest::Park, _) => entry::stop(),
         }
     }

@@ -161,6 +161,8 @@ pub struct CpuDesc {
 pub enum WakeMethod {
     /// By the firmware, any number of harts at once.
     SbiHsm,
+    /// Not at all: it is listed as disabled. It gets a number, and is not present.
+    Disabled,
 }
 
 /// The whole configuration.

@@ -45,7 +45,8 @@ impl fmt::Display for DtError {
 
 impl core::error::Error for DtError {}
 
-/// Lists the harts whose status is okay, in the order of the tree.
+/// Lists the harts, in the order of the tree: those whose status is okay, and as
+/// [`WakeMethod::Disabled`] those whose status is disabled. Any other status means that there is no hart.
 ///
 /// The wave of a hart is 1 if `/cpus/cpu-map` lists a hart of the same core before it whose status is okay
 /// as well, and 0 otherwise. A kernel that cannot use a hart with an error leaves it out, or gives up; the
@@ -65,17 +66,16 @@ pub fn cpus<'a>(
         .child("cpu-map")
         .filter(|map| find_core(*map, 0, &has_threads).is_some());
     let nodes = (0..).zip(list.children().filter(is_cpu));
-    Ok(nodes.filter_map(move |(at, node)| match is_okay(node) {
-        None => Some(Err(DtError::Status(at))),
-        Some(false) => None,
-        Some(true) => Some(match hart_id(node) {
-            None => Err(DtError::HartId(at)),
-            Some(hw) => Ok(CpuDesc {
-                hw,
-                method: WakeMethod::SbiHsm,
-                wave: map.map_or(0, |map| wave(list, map, node)),
-            }),
-        }),
+    let describe = move |at, node, method| {
+        let hw = hart_id(node).ok_or(DtError::HartId(at))?;
+        let wave = map.map_or(0, |map| wave(list, map, node));
+        Ok(CpuDesc { hw, method, wave })
+    };
+    Ok(nodes.filter_map(move |(at, node)| match status(node) {
+        Status::Okay => Some(describe(at, node, WakeMethod::SbiHsm)),
+        Status::Disabled => Some(describe(at, node, WakeMethod::Disabled)),
+        Status::Other => None,
+        Status::Bad => Some(Err(DtError::Status(at))),
     }))
 }
 
@@ -100,14 +100,27 @@ fn is_cpu(node: &FdtNode<'_>) -> bool {
     node.name_without_address() == "cpu"
 }
 
-/// Whether the hart is usable; `None` if the tree does not say it in words.
-fn is_okay(node: FdtNode<'_>) -> Option<bool> {
+/// What the tree says of a hart.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Status {
+    Okay,
+    Disabled,
+    Other,
+    /// Not in words.
+    Bad,
+}
+
+fn status(node: FdtNode<'_>) -> Status {
     let Some(status) = node.property("status") else {
-        return Some(true);
+        return Status::Okay;
     };
-    let word = status.value_as::<&str>().ok()?;
-    // Some trees write the short word, which every kernel takes.
-    Some(matches!(word, "okay" | "ok"))
+    match status.value_as::<&str>() {
+        // Some trees write the short word, which every kernel takes.
+        Ok("okay" | "ok") => Status::Okay,
+        Ok("disabled") => Status::Disabled,
+        Ok(_) => Status::Other,
+        Err(_) => Status::Bad,
+    }
 }
 
 fn hart_id(node: FdtNode<'_>) -> Option<HwId> {
@@ -139,7 +152,7 @@ fn wave<'a>(list: FdtNode<'a>, map: FdtNode<'a>, node: FdtNode<'a>) -> u8 {
     let is_usable = |wanted: u32| {
         let mut harts = list.children().filter(is_cpu);
         let hart = harts.find(|hart| phandle(*hart, "phandle") == Some(wanted));
-        hart.is_some_and(|hart| is_okay(hart) == Some(true))
+        hart.is_some_and(|hart| status(hart) == Status::Okay)
     };
     let mut threads = core.children().filter(is_thread);
     let first = threads.find_map(|thread| phandle(thread, "cpu").filter(|hart| is_usable(*hart)));

@@ -4,12 +4,14 @@
 //! and writes no memory, so any number of harts run it at once. It checks the value before it uses it:
 //! whatever does not belong to the last kick of this very hart goes back to the firmware, and has touched
 //! nothing.
+//!
+//! A hart that rests without being off stands here too, in a loop that needs only this code and its record.
 #![expect(
     unsafe_code,
     reason = "a hart has no stack, translation or trap vector before this code gives it some"
 )]
 
-use core::arch::{asm, global_asm};
+use core::arch::global_asm;
 use core::cell::UnsafeCell;
 use core::mem::offset_of;
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -124,10 +126,12 @@ global_asm!(
     "xor t3, t3, a1",
     "andi t3, t3, {epoch_bits}", // not the last kick
     "bnez t3, 9f",
-    "ld a2, {stack_top}(t2)",
-    "beqz a2, 9f",
     "ld t3, {offset}(t1)",
     "add a0, t2, t3", // the record, where Rust knows it
+    // a0 = record, a1 = start value, t1 = shared, t2 = record as it can be read now.
+    "1:",
+    "ld a2, {stack_top}(t2)",
+    "beqz a2, 9f",
     "ld a3, {percpu}(t2)",
     "bnez a3, 2f",
     "mv a3, a0",
@@ -162,6 +166,35 @@ global_asm!(
     "ecall",
     "wfi",
     "j 9b",
+    // Entered with a0 = record, a1 = number of the rest, interrupts off. Stands on the boot hart's page
+    // table, this text and the record from `parked` on. An IPI between the look and the sleep is pending, so
+    // the sleep ends at once.
+    ".global cpuhp_riscv_park",
+    "cpuhp_riscv_park:",
+    "lla t0, 9b",
+    "csrw stvec, t0",
+    "lla t1, {shared}",
+    "ld t2, {satp}(t1)",
+    "sfence.vma",
+    "csrw satp, t2",
+    "sfence.vma",
+    "csrwi sie, 2",
+    "fence rw, w",
+    "sw a1, {parked}(a0)",
+    "4:",
+    "lw t3, {go}(a0)",
+    "beq t3, a1, 5f",
+    "wfi",
+    "csrci sip, 2",
+    "fence",
+    "j 4b",
+    "5:",
+    "fence r, rw",
+    "csrw sie, zero",
+    "sw a1, {taken}(a0)",
+    "mv t2, a0",
+    "lw a1, {epoch}(a0)",
+    "j 1b",
     ".option pop",
     ".popsection",
     shared = sym SHARED,
@@ -179,6 +212,9 @@ global_asm!(
     stack_top = const offset_of!(BootRecord, stack_top),
     percpu = const offset_of!(BootRecord, percpu),
     root = const offset_of!(BootRecord, root),
+    go = const offset_of!(BootRecord, go),
+    parked = const offset_of!(BootRecord, parked),
+    taken = const offset_of!(BootRecord, taken),
     epoch_bits = const EPOCH_BITS,
     record_bits = const !(EPOCH_BITS as i32),
     all_fs = const 0b11 << 13,
@@ -188,6 +224,7 @@ global_asm!(
 
 unsafe extern "C" {
     static cpuhp_riscv_entry: u8;
+    fn cpuhp_riscv_park(record: usize, number: u32) -> !;
 }
 
 /// First Rust of an AP: it has its stack and its per-CPU base; interrupts are off.
@@ -207,21 +244,17 @@ extern "C" fn ap_start(record: &'static BootRecord, value: u64) -> ! {
     }
 }
 
-/// Leaves everything on the calling AP's stack and begins again at `ap_main`.
-pub(crate) fn restart(record: &'static BootRecord) -> ! {
-    let stack_top = record.stack_top.load(Ordering::Relaxed);
-    if stack_top == 0 {
-        // Nobody may take the stack of a CPU that can still come back; without one it cannot.
-        stop();
-    }
-    let epoch = u64::from(record.epoch.load(Ordering::Relaxed));
-    // SAFETY: the stack is this CPU's own (promise 5 of `Riscv::new`), and no frame on it is used
-    // again. `noreturn`: nothing after this line runs.
-    unsafe {
-        asm!("mv sp, {stack}", "call {start}", "unimp",
-            stack = in(reg) stack_top, start = sym ap_start, in("a0") record, in("a1") epoch,
-            options(noreturn));
-    }
+/// Rests the calling hart off everything that PREPARE made, until it is released; then it begins again at
+/// `ap_main`, with what the record says by then.
+///
+/// # Safety
+/// 1. Interrupts are off, and nothing of this hart's state and of its stack is needed any more.
+/// 2. The boot hart's page table maps the record and this code where they are mapped now.
+pub(crate) unsafe fn park(record: &'static BootRecord) -> ! {
+    let number = record.next_rest();
+    let record = core::ptr::from_ref(record) as usize;
+    // SAFETY: promises 1 and 2; `install` ran before this hart was started.
+    unsafe { cpuhp_riscv_park(record, number) }
 }
 
 /// Gives the calling hart back to the firmware, from which a kick brings it back.

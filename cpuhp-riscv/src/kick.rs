@@ -4,7 +4,7 @@
 //! compare-and-swap, because control may change hands:
 //!
 //! ```text
-//! IDLE, RUNNING -> CLAIMED -> KICKED -> RUNNING      kick; done(Arrived)
+//! IDLE, RUNNING -> CLAIMED -> KICKED -> RUNNING      kick, of a hart at rest a release; done(Arrived)
 //!                  CLAIMED -> as it was              the firmware refused
 //!                  KICKED, RUNNING -> IDLE           done(Lost)
 //! ```
@@ -84,6 +84,13 @@ impl<F: Firmware> Engine<F> {
     /// accounted for) without one.
     pub(crate) fn kick(&self, cpu: CpuId, epoch: u16) -> Result<(), KickError> {
         let (record, was) = self.claim(cpu)?;
+        if record.is_parked() {
+            record.epoch.store(u32::from(epoch), Ordering::Relaxed);
+            record.arrived.store(0, Ordering::Relaxed);
+            record.engine.store(KICKED, Ordering::Release);
+            self.unpark(record);
+            return Ok(());
+        }
         let before = record.epoch.swap(u32::from(epoch), Ordering::Relaxed);
         let arrived = record.arrived.swap(0, Ordering::Relaxed);
         let value = self.value(cpu, epoch);
@@ -134,7 +141,14 @@ impl<F: Firmware> Engine<F> {
         }
     }
 
-    /// Asks the firmware whether `cpu` is off. Anything but its STOPPED is no proof.
+    /// Lets a CPU go on that rests, or is about to. Context: control CPU.
+    pub(crate) fn unpark(&self, record: &BootRecord) {
+        record.release();
+        // A refusal cannot be reported here; the hart stays where it is, and the operation times out.
+        let _ = self.interrupt(record);
+    }
+
+    /// Says whether `cpu` rests, or else asks the firmware whether it is off. Anything but its STOPPED is no proof.
     ///
     /// A hart that has said its last word is about to call the firmware, or inside it: it is asked after
     /// a few times in a row. Any other hart is asked after once.
@@ -142,6 +156,9 @@ impl<F: Firmware> Engine<F> {
         let Some(record) = self.records.get(cpu.index()) else {
             return Confirm::Running;
         };
+        if record.is_parked() {
+            return Confirm::Parked;
+        }
         let hart = record.hw_id();
         for _ in 0..self.timings.yields.max(1) {
             match self.firmware.hart_status(hart) {

@@ -14,7 +14,7 @@ use crate::record::{BootRecord, Poke};
 
 impl Riscv {
     /// Sleeps until a poke. Context: AP, interrupts off before and after.
-    pub(crate) fn sleep_ap(&self, record: &BootRecord) {
+    fn sleep_ap(&self, record: &BootRecord) {
         if record.begin_sleep() {
             csr::sleep_until_wake();
             record.end_sleep();
@@ -171,6 +171,12 @@ impl Platform for Riscv {
             fence(Ordering::SeqCst);
             let control = CpuId::new(self.control.load(Ordering::Relaxed));
             self.poke(control, BootRecord::poke_waiter);
+        }
+    }
+
+    fn unpark(&self, cpu: CpuId) {
+        if let Some(record) = self.record(cpu) {
+            self.engine.unpark(record);
         }
     }
 

@@ -51,6 +51,8 @@ pub struct BootRecord {
     /// Epoch of the last kick.
     pub(crate) epoch: AtomicU32,
     wave: AtomicU32,
+    /// Number of the rest that has ended; see [`BootRecord::release`].
+    pub(crate) go: AtomicU32,
 
     // Second line: written by the AP.
     line: Line,
@@ -61,6 +63,10 @@ pub struct BootRecord {
     wake: AtomicU32,
     polls: AtomicU32,
     polls_max: AtomicU32,
+    /// Number of the CPU's last rest, and of the last one that it left. Written by the park code, where
+    /// Release orders what the CPU did before; the first is read with Acquire.
+    pub(crate) parked: AtomicU32,
+    pub(crate) taken: AtomicU32,
     /// Epoch bits of the start that entered last. Written and read by the CPU itself.
     pub(crate) started: AtomicU32,
 }
@@ -98,11 +104,14 @@ impl BootRecord {
         flags: AtomicU32::new(0),
         epoch: AtomicU32::new(0),
         wave: AtomicU32::new(0),
+        go: AtomicU32::new(0),
         line: Line,
         arrived: AtomicU32::new(0),
         wake: AtomicU32::new(0),
         polls: AtomicU32::new(0),
         polls_max: AtomicU32::new(0),
+        parked: AtomicU32::new(0),
+        taken: AtomicU32::new(0),
         started: AtomicU32::new(0),
     };
 
@@ -157,6 +166,33 @@ impl BootRecord {
 
     pub(crate) fn is_present(&self) -> bool {
         self.flags.load(Ordering::Relaxed) & PRESENT != 0
+    }
+
+    /// Returns the number of the CPU's next rest. Context: the CPU itself, before it rests.
+    ///
+    /// Each number is used once, so no word has to be reset between two rests.
+    pub(crate) fn next_rest(&self) -> u32 {
+        after(self.parked.load(Ordering::Relaxed))
+    }
+
+    /// Whether the CPU rests off everything that PREPARE made, and nobody has released it.
+    ///
+    /// Acquire: then everything the CPU did before is visible.
+    pub(crate) fn is_parked(&self) -> bool {
+        let parked = self.parked.load(Ordering::Acquire);
+        let go = self.go.load(Ordering::Relaxed);
+        parked != self.taken.load(Ordering::Relaxed) && go != parked
+    }
+
+    /// Ends the CPU's rest, or the one it is about to begin. It has to be woken after that.
+    ///
+    /// Context: control CPU. A rest that never comes costs the next one a look at the record.
+    pub(crate) fn release(&self) {
+        let parked = self.parked.load(Ordering::Relaxed);
+        let rests = parked != self.taken.load(Ordering::Relaxed);
+        let number = if rests { parked } else { after(parked) };
+        // Release: the CPU that sees it sees what it shall begin with.
+        self.go.store(number, Ordering::Release);
     }
 
     pub(crate) fn hw_id(&self) -> HwId {
@@ -233,6 +269,14 @@ impl BootRecord {
     }
 }
 
+/// The number after this one; never 0, which is no rest.
+const fn after(number: u32) -> u32 {
+    match number.wrapping_add(1) {
+        0 => 1,
+        next => next,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -281,6 +325,46 @@ mod tests {
         assert!(!record.take_poke(), "it is used up");
         assert_eq!(record.count_poll(), 1);
         assert!(record.begin_sleep());
+    }
+
+    /// What the park code does: comes to rest, and says whether it stays.
+    fn rest(record: &BootRecord) -> u32 {
+        let number = record.next_rest();
+        record.parked.store(number, Ordering::Release);
+        number
+    }
+
+    fn leaves(record: &BootRecord, number: u32) -> bool {
+        let leaves = record.go.load(Ordering::Acquire) == number;
+        if leaves {
+            record.taken.store(number, Ordering::Release);
+        }
+        leaves
+    }
+
+    #[test]
+    fn a_rest_ends_by_its_release_only_whichever_comes_first() {
+        let record = BootRecord::ZERO;
+        assert!(!record.is_parked());
+        for start in [0, 1, u32::MAX - 1, u32::MAX] {
+            record.parked.store(start, Ordering::Relaxed);
+            record.taken.store(start, Ordering::Relaxed);
+            let first = rest(&record);
+            assert!(record.is_parked() && !leaves(&record, first), "{start}");
+            record.release();
+            assert!(!record.is_parked(), "it may leave at any moment");
+            assert!(leaves(&record, first));
+            assert!(!record.is_parked());
+            // On its way into the next one when it is released.
+            record.release();
+            let second = rest(&record);
+            assert!(!record.is_parked() && leaves(&record, second), "{start}");
+            let third = rest(&record);
+            assert!(record.is_parked() && !leaves(&record, third), "{start}");
+            assert!(first != 0 && second != 0 && third != 0);
+            record.release();
+            assert!(leaves(&record, third));
+        }
     }
 
     #[test]

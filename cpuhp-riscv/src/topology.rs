@@ -2,7 +2,7 @@
 
 use cpuhp_core::{CpuId, HwId};
 
-use crate::config::{CpuDesc, Numbering, SetupError};
+use crate::config::{CpuDesc, Numbering, SetupError, WakeMethod};
 use crate::record::BootRecord;
 use crate::sbi::Firmware;
 
@@ -39,7 +39,8 @@ pub(crate) fn number<I: Iterator<Item = CpuDesc> + Clone>(
     let first = listed.ok_or(SetupError::BootCpuNotListed(boot_hart))?;
     // The boot hart runs this code, whatever firmware says of it.
     let served = |desc: &CpuDesc| {
-        if desc.hw == boot_hart || firmware.hart_status(desc.hw).is_ok() {
+        let asked = || desc.method == WakeMethod::SbiHsm && firmware.hart_status(desc.hw).is_ok();
+        if desc.hw == boot_hart || asked() {
             Served::Yes
         } else {
             Served::No

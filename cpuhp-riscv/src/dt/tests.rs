@@ -90,7 +90,7 @@ fn ids_of_no_and_of_three_cells_are_errors() {
 }
 
 #[test]
-fn only_harts_that_are_okay_are_listed() {
+fn harts_that_are_okay_or_disabled_are_listed() {
     let mut cpus = list(1);
     for (number, status) in [
         (0, Some("okay")),
@@ -115,7 +115,13 @@ fn only_harts_that_are_okay_are_listed() {
     cpus.add_child(node("cpu-map"));
     cpus.add_child(node("l2-cache"));
     let bad = Err(DtError::Status(8));
-    assert_eq!(read(cpus), [Ok((0, 0)), Ok((2, 0)), Ok((6, 0)), bad]);
+    let right = [Ok((0, 0)), Ok((1, 0)), Ok((2, 0)), Ok((6, 0)), bad];
+    assert_eq!(read(cpus.clone()), right);
+    let bytes = tree(cpus);
+    let fdt = Fdt::new(&bytes).unwrap();
+    let disabled = super::cpus(&fdt).unwrap().flatten();
+    let disabled = disabled.filter(|desc| desc.method == WakeMethod::Disabled);
+    assert_eq!(disabled.map(|desc| desc.hw.0).collect::<Vec<_>>(), [1]);
 }
 
 #[test]
@@ -196,17 +202,17 @@ fn waves(map: Option<DeviceTreeNode>) -> String {
 
 #[test]
 fn first_usable_hart_of_each_core_is_in_wave_0() {
-    assert_eq!(waves(None), "00000");
+    assert_eq!(waves(None), "000000");
     let mut alone = node("cpu-map");
     alone.add_child(cluster("cluster0", &[&[0], &[1], &[2], &[3], &[4], &[5]]));
-    assert_eq!(waves(Some(alone)), "00000");
+    assert_eq!(waves(Some(alone)), "000000");
     // Harts 0 and 1 share a core, 2 (disabled) and 3, 4 and 5 the other way round.
     let mut pairs = node("cpu-map");
     pairs.add_child(cluster("cluster0", &[&[0, 1], &[2, 3]]));
     let mut deep = node("socket0");
     deep.add_child(cluster("cluster0", &[&[5, 4]]));
     pairs.add_child(deep);
-    assert_eq!(waves(Some(pairs)), "01010");
+    assert_eq!(waves(Some(pairs)), "011010");
 }
 
 #[test]
@@ -214,7 +220,7 @@ fn map_that_lies_about_a_hart_leaves_it_in_wave_0() {
     let mut map = node("cpu-map");
     // A hart that is not there, one listed twice in its core, and the rest not at all.
     map.add_child(cluster("cluster0", &[&[77, 0], &[1, 1]]));
-    assert_eq!(waves(Some(map)), "00000");
+    assert_eq!(waves(Some(map)), "000000");
 }
 
 #[test]
@@ -227,5 +233,5 @@ fn map_without_end_is_cut_off() {
     }
     let mut map = node("cpu-map");
     map.add_child(level);
-    assert_eq!(waves(Some(map)), "00000");
+    assert_eq!(waves(Some(map)), "000000");
 }

@@ -153,6 +153,21 @@ fn a_hart_on_its_way_out_is_asked_after_in_a_row_and_any_other_once() {
 }
 
 #[test]
+fn a_hart_at_rest_is_released_and_not_started() {
+    let (engine, fake) = engine(vec![Script::GOOD; 2]);
+    engine.kick(id(1), 1).unwrap();
+    engine.done(id(1), KickOutcome::Arrived);
+    let record = &engine.records[1];
+    record.parked.store(record.next_rest(), Ordering::Release);
+    assert_eq!(engine.confirm(id(1)), Confirm::Parked);
+    engine.kick(id(1), 9).unwrap();
+    assert_eq!((fake.starts(1), fake.ipis(1)), (1, 1));
+    assert_eq!(record.go.load(Ordering::Relaxed), 1);
+    assert_eq!(record.epoch.load(Ordering::Relaxed), 9);
+    assert_eq!(engine.confirm(id(1)), Confirm::Running, "it may have left");
+}
+
+#[test]
 fn arrival_of_a_hart_that_nobody_kicked_changes_nothing() {
     let (engine, fake) = engine(vec![Script::GOOD; 2]);
     for how in [KickOutcome::Arrived, KickOutcome::Lost] {

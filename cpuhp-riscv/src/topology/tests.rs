@@ -3,7 +3,6 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::vec::Vec;
 
 use super::*;
-use crate::config::WakeMethod;
 use crate::sbi::Answer;
 
 /// Firmware that serves some harts, and is asked after them only.
@@ -159,6 +158,23 @@ fn an_answer_that_changes_loses_no_hart() {
     ids.sort_unstable();
     assert_eq!(ids, [0, 1, 2, 3]);
     assert_eq!(made.numbered.unwrap().duplicates, 0);
+}
+
+#[test]
+fn hart_that_is_listed_as_disabled_is_not_present_although_it_is_served() {
+    let disabled = |id| CpuDesc {
+        method: WakeMethod::Disabled,
+        ..desc(id)
+    };
+    for numbering in [Numbering::BootFirst, Numbering::Table] {
+        let records = records(4);
+        // The boot hart runs, whatever its node says.
+        let cpus = [disabled(0), desc(1), disabled(2)].into_iter();
+        let served = Serves([0, 1, 2].to_vec());
+        number(&cpus, HwId(0), numbering, records, &served).unwrap();
+        let present: Vec<bool> = records[..3].iter().map(BootRecord::is_present).collect();
+        assert_eq!(present, [true, true, false], "{numbering:?}");
+    }
 }
 
 #[test]

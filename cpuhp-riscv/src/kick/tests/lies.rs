@@ -153,6 +153,46 @@ fn late_hart_parks_and_is_taken_back_without_a_second_start() {
 }
 
 #[test]
+fn late_hart_that_nobody_wants_gives_its_memory_back_and_can_come_up() {
+    let late = Script {
+        comes_after: Some(3 * ALIVE),
+        ..Script::GOOD
+    };
+    let (hp, fake) = machine(with(late));
+    let report = hp.bring_up(Which::All).unwrap();
+    assert_eq!((report.done, report.failed), (3, 1));
+    let before = steps_up();
+    fake.pass(3 * ALIVE);
+    hp.cpu_down(id(1)).unwrap();
+    hp.cpu_up(id(1)).unwrap();
+    assert_eq!(fake.state(2), State::Parked);
+    // It stands on nothing that PREPARE made: that can go.
+    hp.cpu_down(id(2)).unwrap();
+    assert_eq!(hp.state(id(2)), Some(StateId::OFFLINE));
+    assert_eq!(steps_up(), before - 1);
+    assert_eq!(fake.state(2), State::Parked, "and it rests on");
+    hp.cpu_up(id(2)).unwrap();
+    assert_eq!(steps_up(), before + 1);
+    assert_eq!(fake.starts(2), 1, "no start of a hart that rests");
+    others_are_well(hp);
+}
+
+#[test]
+fn kick_that_is_taken_back_at_once_ends_where_it_began() {
+    let late = Script {
+        comes_after: Some(ALIVE / 4),
+        ..Script::GOOD
+    };
+    let (hp, fake) = machine(with(late));
+    hp.drive(id(2), table::TABLE.kick()).unwrap();
+    assert!(matches!(fake.state(2), State::Coming(_)));
+    hp.cpu_down(id(2)).unwrap();
+    assert_eq!(hp.state(id(2)), Some(StateId::OFFLINE));
+    hp.cpu_up(id(2)).unwrap();
+    assert_eq!(fake.starts(2), 1);
+}
+
+#[test]
 fn hart_that_firmware_lost_is_off_and_can_be_started_again() {
     let never = Script {
         comes_after: None,

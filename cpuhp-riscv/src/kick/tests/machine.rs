@@ -117,18 +117,32 @@ impl Board {
                 None => return self.fake.hart_stop(cpu),
             },
             State::On => hp.poll_ap(id),
-            State::Parked if hp.parked_poll(id) => {
-                self.fake.set_state(cpu, State::On);
-                hp.ap_enter(id, None)
-            }
+            State::Parked if self.leaves(cpu) => hp.ap_enter(id, None),
             State::Coming(_) | State::Parked | State::Stopped | State::Leaving(_) => return,
         };
         match next {
             ApNext::Off => self.fake.hart_stop(cpu),
-            ApNext::Park => self.fake.set_state(cpu, State::Parked),
+            ApNext::Park => {
+                let record = &self.records[cpu];
+                record.parked.store(record.next_rest(), Ordering::Release);
+                self.fake.set_state(cpu, State::Parked);
+            }
             ApNext::Wait | ApNext::Spin | ApNext::Idle => {}
             ApNext::Refused(why) => panic!("{id} was refused: {why:?}"),
         }
+    }
+
+    /// What the park code does when it is woken.
+    fn leaves(&self, cpu: usize) -> bool {
+        let record = &self.records[cpu];
+        let number = record.parked.load(Ordering::Relaxed);
+        let leaves = record.go.load(Ordering::Acquire) == number;
+        if leaves {
+            record.taken.store(number, Ordering::Release);
+            record.arrived.store(1, Ordering::Release);
+            self.fake.set_state(cpu, State::On);
+        }
+        leaves
     }
 
     /// What the entry code does with a start value.
@@ -176,6 +190,9 @@ impl Platform for Board {
     }
     fn notify_ap(&self, cpu: CpuId) {
         let _ = self.engine.interrupt(&self.records[cpu.index()]);
+    }
+    fn unpark(&self, cpu: CpuId) {
+        self.engine.unpark(&self.records[cpu.index()]);
     }
     fn hw_id(&self, cpu: CpuId) -> HwId {
         self.records[cpu.index()].hw_id()
