@@ -170,7 +170,7 @@ fn check_boot(plan: &Plan, boot: &BootResult, wall: Duration) -> Vec<String> {
         wrong.extend(check_count(
             "rows in per_cpu",
             boot.per_cpu.len(),
-            plan.smp - 1,
+            plan.served() - 1,
         ));
     } else {
         wrong.extend(check_online(plan, boot));
@@ -190,15 +190,21 @@ fn check_boot(plan: &Plan, boot: &BootResult, wall: Duration) -> Vec<String> {
         .collect()
 }
 
-/// Every existing CPU online, every absent one failed, a row for each secondary online.
+/// Every CPU that the firmware serves online, the others not present, every absent one failed, a row for each
+/// secondary online.
 fn check_online(plan: &Plan, boot: &BootResult) -> Vec<String> {
     let (Some(online), failed) = (boot.online, boot.failed.as_deref()) else {
         return vec!["the result has no number `online`".to_owned()];
     };
     let mut wrong = Vec::new();
-    if online != u64::from(plan.smp) {
-        wrong.push(format!("{online} CPUs online, expected {}", plan.smp));
+    if online != u64::from(plan.served()) {
+        wrong.push(format!("{online} CPUs online, expected {}", plan.served()));
     }
+    wrong.extend(check_count(
+        "ids in not_present",
+        boot.not_present.len(),
+        plan.unserved(),
+    ));
     match failed {
         None => wrong.push("the result has no list `failed`".to_owned()),
         Some(ids) => {
@@ -218,13 +224,13 @@ fn check_count(what: &str, count: usize, expected: u32) -> Option<String> {
     (count as u64 != u64::from(expected)).then(|| format!("{count} {what}, expected {expected}"))
 }
 
-/// No CPU is named twice or beyond the last, neither with a row nor as failed.
+/// No CPU is named twice or beyond the last, neither with a row nor as failed or not present.
 fn check_ids(boot: &BootResult) -> Vec<String> {
     let mut seen = BTreeSet::new();
     let rows = boot.per_cpu.iter().map(|row| row.cpu);
-    let failed = boot.failed.iter().flatten().copied();
+    let others = boot.failed.iter().flatten().chain(&boot.not_present);
     let mut wrong = Vec::new();
-    for cpu in rows.chain(failed) {
+    for cpu in rows.chain(others.copied()) {
         if !seen.insert(cpu) {
             wrong.push(format!("CPU {cpu} is named twice"));
         }

@@ -77,6 +77,9 @@ pub(crate) struct Plan {
 /// CPUs of a run that names neither a number nor a topology.
 pub(crate) const DEFAULT_SMP: u32 = 8;
 
+/// Harts that the OpenSBI in QEMU 7.2 starts and answers for; its device tree lists any number.
+const SERVED_HARTS: u32 = 128;
+
 /// CPUs of the board `raspi3b`, which has no other number.
 pub(crate) const RASPI_SMP: u32 = 4;
 
@@ -125,6 +128,20 @@ impl Plan {
         u64::from(self.smp) + u64::from(self.machine.absent)
     }
 
+    /// CPUs that are listed and exist, and that the firmware does not serve: a kernel reports them as not
+    /// present.
+    pub(crate) fn unserved(&self) -> u32 {
+        match self.arch {
+            Arch::Riscv64 => self.smp.saturating_sub(SERVED_HARTS),
+            Arch::X86_64 | Arch::Aarch64 | Arch::Hosted => 0,
+        }
+    }
+
+    /// CPUs that come online, the boot CPU included.
+    pub(crate) fn served(&self) -> u32 {
+        self.smp - self.unserved()
+    }
+
     /// Whether the guest's clock runs with the host's, so that its times cannot exceed the wall time.
     pub(crate) fn is_clock_real(&self) -> bool {
         match self.arch {
@@ -165,6 +182,9 @@ impl Plan {
         );
         if self.machine.absent > 0 {
             words.push(format!("absent={}", self.machine.absent));
+        }
+        if self.unserved() > 0 {
+            words.push(format!("unserved={}", self.unserved()));
         }
         match self.machine.time {
             Some(Time::Virtual) => words.push("time=virtual".to_owned()),

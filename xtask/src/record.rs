@@ -58,6 +58,9 @@ pub(crate) struct BootResult {
     /// CPUs online at the end, the boot CPU included.
     pub(crate) online: Option<u64>,
     pub(crate) failed: Option<Vec<u64>>,
+    /// CPUs that are listed and that nobody tried, since the firmware does not serve them.
+    #[serde(default)]
+    pub(crate) not_present: Vec<u64>,
     pub(crate) ap_polls_max: Option<u64>,
     pub(crate) kick_to_alive_ns: u64,
     pub(crate) kick_to_alive_ns_median: u64,

@@ -32,6 +32,11 @@ const HOSTED: Case = Case {
     ..X86
 };
 
+const RISCV64: Case = Case {
+    kernel: Kernel::Scenarios(Arch::Riscv64),
+    ..X86
+};
+
 const ALL_MODES: &[&str] = &["mode=serial,split,parallel", "rounds=3"];
 
 /// Kernels in QEMU.
@@ -244,6 +249,71 @@ const ON_HOST: &[Case] = &[
     },
 ];
 
+/// The riscv64 kernel; 160 harts are 32 more than the firmware serves.
+const RISCV64_ROWS: &[Case] = &[
+    Case {
+        smp: Some(1),
+        ..RISCV64
+    },
+    Case {
+        smp: Some(2),
+        ..RISCV64
+    },
+    Case {
+        params: &["mode=raw,serial,split,parallel", "rounds=3"],
+        ..RISCV64
+    },
+    Case {
+        smp: Some(64),
+        ..RISCV64
+    },
+    Case {
+        smp: Some(128),
+        ..RISCV64
+    },
+    Case {
+        smp: Some(160),
+        ..RISCV64
+    },
+    Case {
+        params: &["trace=1"],
+        ..RISCV64
+    },
+    Case {
+        machine: &["thread=single"],
+        params: ALL_MODES,
+        ..RISCV64
+    },
+    Case {
+        scenario: Scenario::Cycle,
+        params: &["rounds=50"],
+        ..RISCV64
+    },
+    Case {
+        scenario: Scenario::Cycle,
+        params: &["rounds=50", "from=last"],
+        ..RISCV64
+    },
+    Case {
+        scenario: Scenario::Bulk,
+        ..RISCV64
+    },
+    Case {
+        scenario: Scenario::Bulk,
+        smp: Some(64),
+        ..RISCV64
+    },
+    Case {
+        scenario: Scenario::Partial,
+        ..RISCV64
+    },
+    Case {
+        scenario: Scenario::Dead,
+        params: &["timeout_ms=300"],
+        ..RISCV64
+    },
+];
+
 const VIRTUAL: &[&str] = &["time=virtual"];
 
 /// Scenarios that every machine runs in the same way.
@@ -274,7 +344,9 @@ pub(crate) fn all() -> impl Iterator<Item = Case> {
     };
     let hosted = portable(HOSTED).chain(portable(virtual_time));
     let on_host = ON_HOST.iter().copied().chain(hosted);
-    on_host.chain(EMULATED.iter().copied()).chain(portable(X86))
+    let x86 = EMULATED.iter().copied().chain(portable(X86));
+    let riscv64 = RISCV64_ROWS.iter().copied().chain(portable(RISCV64));
+    on_host.chain(x86).chain(riscv64)
 }
 
 impl Case {

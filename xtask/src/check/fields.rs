@@ -85,7 +85,7 @@ fn check_types(plan: &Plan, outcome: &Outcome) -> Vec<String> {
 /// Each CPU but the driving one went down and came up once in each round.
 fn check_cycle(plan: &Plan, outcome: &Outcome) -> Option<String> {
     let rounds = plan.number("rounds").unwrap_or(CYCLES);
-    let expected = 2 * u64::from(plan.smp.saturating_sub(1)) * rounds;
+    let expected = 2 * u64::from(plan.served().saturating_sub(1)) * rounds;
     let ops = number(outcome, "ops");
     (ops != expected).then(|| format!("{ops} downs and ups, expected {expected}"))
 }

@@ -331,3 +331,41 @@ fn minimal_kernel_needs_the_status_and_no_panic() {
         );
     }
 }
+
+/// A riscv64 boot of one hart more than the firmware serves.
+fn unserved(replace: (&str, &str)) -> String {
+    let rows =
+        (1..128).map(|cpu| format!(r#"{{"cpu":{cpu},"wave":0,"alive_ns":700,"online_ns":1700}}"#));
+    let rows: Vec<String> = rows.collect();
+    let serial = format!(
+        r#"@cpuhp {{"ev":"start","arch":"riscv64","smp":129,"scenario":"boot","params":{{}},"version":"0.1.0"}}
+@cpuhp {{"ev":"result","scenario":"boot","pass":true,"mode":"parallel","cpus":129,"online":128,"failed":[],"not_present":[128],"ap_polls_max":2,"kick_to_alive_ns":700,"kick_to_alive_ns_median":700,"kick_to_online_ns":1700,"kick_to_online_ns_median":1700,"control_ns_per_cpu":40,"per_cpu":[{}],"violations":0}}
+@cpuhp {{"ev":"done","pass":true}}
+"#,
+        rows.join(",")
+    );
+    let mut plan = Plan::new(Arch::Riscv64);
+    plan.smp = 129;
+    assert!(plan.arguments().contains("unserved=1"));
+    wrong(&plan, &serial.replace(replace.0, replace.1))
+}
+
+#[test]
+fn harts_that_the_firmware_does_not_serve_are_not_present_and_no_others() {
+    assert_eq!(unserved(("", "")), "");
+    let none = unserved((r#""not_present":[128],"#, ""));
+    assert!(none.contains("0 ids in not_present, expected 1"), "{none}");
+    let all = unserved((r#""online":128"#, r#""online":129"#));
+    assert!(all.contains("129 CPUs online, expected 128"), "{all}");
+    let twice = unserved((r#""not_present":[128]"#, r#""not_present":[127]"#));
+    assert!(twice.contains("CPU 127 is named twice"), "{twice}");
+    let more = unserved((r#""not_present":[128]"#, r#""not_present":[127,128]"#));
+    assert!(more.contains("2 ids in not_present"), "{more}");
+    let failed = unserved((r#""failed":[]"#, r#""failed":[128]"#));
+    assert!(failed.contains("ids in failed"), "{failed}");
+    fails(
+        r#""failed":[3],"#,
+        r#""failed":[3],"not_present":[2],"#,
+        "ids in not_present",
+    );
+}

@@ -1,0 +1,76 @@
+//! The serial console, and the two ways to end the machine.
+//!
+//! At the places of QEMU's `virt` machine: they have to work before a device tree was read, and when it
+//! cannot be.
+#![expect(
+    unsafe_code,
+    reason = "the registers of the serial line and the exit device are known by address only"
+)]
+
+use core::fmt::{self, Write};
+use core::num::NonZeroUsize;
+
+use cpuhp_example_common::Verdict;
+use qemu_exit::QEMUExit;
+use spin::Mutex;
+use uart_16550::backend::MmioBackend;
+use uart_16550::{Config, Uart16550};
+
+const SERIAL: NonZeroUsize = NonZeroUsize::new(0x1000_0000).expect("not zero");
+const EXIT: u64 = 0x10_0000;
+/// QEMU's status for a pass. The device's own "success" would be 0, as a reset is.
+const PASS: u32 = 33;
+const FAIL: u32 = 255;
+
+/// `None` until the first line; initialised by whoever prints first.
+static CONSOLE: Mutex<Option<Uart16550<MmioBackend>>> = Mutex::new(None);
+
+struct Port<'a>(&'a mut Uart16550<MmioBackend>);
+
+impl Write for Port<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0.send_bytes_exact(text.as_bytes());
+        Ok(())
+    }
+}
+
+/// Prints. A CPU that prints while another does waits for it.
+pub(crate) fn print(args: fmt::Arguments<'_>) {
+    let mut console = CONSOLE.lock();
+    if console.is_none() {
+        // SAFETY: these are the first serial line's registers, and the lock makes it the only user.
+        let uart = unsafe { Uart16550::new_mmio_from_address(SERIAL, 1) };
+        *console = uart.ok().and_then(|mut uart| {
+            uart.init(Config::default()).ok()?;
+            Some(uart)
+        });
+    }
+    if let Some(uart) = console.as_mut() {
+        // The port itself never fails.
+        let _ = Port(uart).write_fmt(args);
+    }
+}
+
+/// Prints for the last time, whoever holds the line: a panic may have come in the middle of one.
+pub(crate) fn print_last(args: fmt::Arguments<'_>) {
+    for _ in 0..1_000_000 {
+        if !CONSOLE.is_locked() {
+            return print(args);
+        }
+        core::hint::spin_loop();
+    }
+    // SAFETY: as above; the holder of the lock is this CPU or hangs, the machine ends in any case.
+    if let Ok(mut uart) = unsafe { Uart16550::new_mmio_from_address(SERIAL, 1) } {
+        let _ = Port(&mut uart).write_fmt(args);
+    }
+}
+
+/// Ends the machine.
+pub(crate) fn exit(verdict: Verdict) -> ! {
+    // SAFETY: the machine has its test finisher at this address, mapped by `boot`.
+    let device = unsafe { qemu_exit::RISCV64::new(EXIT) };
+    device.exit(match verdict {
+        Verdict::Pass => PASS,
+        Verdict::Fail => FAIL,
+    })
+}
