@@ -25,7 +25,7 @@
 //! 7. `kernel.rs`: the static [`Kernel`], the `impl Board`, and the start, which is
 //!    [`Settings::read`] of the command line, the backend's `unsafe fn new` with [`ap_entry`] as its
 //!    `ap_main` and [`Settings::idle`] as its `idle`, [`Kernel::keep`], [`Kernel::run`].
-//! 8. `main.rs`: calls the start and hands its result to [`end`]; the panic handler calls [`panic`].
+//! 8. `main.rs`: calls the start and hands its result to [`end`]; the panic handler calls [`panic()`].
 #![no_std]
 
 mod board;

@@ -123,13 +123,16 @@ pub(super) fn msrv() -> Result<Exit> {
         promised.into()
     };
     install::ensure_toolchain(&toolchain)?;
-    let mut command = cargo::cargo_of(&toolchain);
-    command.arg("check").args(packages(&LIBRARIES));
-    done(
+    let folder = metadata.target_directory.join("msrv");
+    for features in [&[][..], &["--all-features"]] {
+        let mut command = cargo::cargo_of(&toolchain);
         command
-            .arg("--target-dir")
-            .arg(metadata.target_directory.join("msrv")),
-    )
+            .arg("check")
+            .args(packages(&LIBRARIES))
+            .args(features);
+        done(command.arg("--target-dir").arg(&folder))?;
+    }
+    Ok(Exit::Pass)
 }
 
 fn done(command: &mut Command) -> Result<Exit> {
