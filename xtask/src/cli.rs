@@ -43,6 +43,12 @@ pub(crate) enum Command {
     },
     /// Run the unit and thread tests under Miri (nightly)
     Miri,
+    /// Draw the trace of a run: FILE.svg, and FILE.trace.json for ui.perfetto.dev
+    Timeline {
+        /// What `run --param trace=1 --json FILE.json` wrote
+        #[arg(value_name = "FILE.json")]
+        file: PathBuf,
+    },
     /// Measure record, text and storage on every bare-metal target against their bounds
     Size,
     /// Run latency models of machines from 28 to 65,536 CPUs in virtual time, beside what was published about them
@@ -82,6 +88,9 @@ pub(crate) struct RunArgs {
     /// Write every machine line of the run to FILE as one JSON array
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
+    /// Trace the run and draw it: FILE.svg, and FILE.trace.json for ui.perfetto.dev
+    #[arg(long, value_name = "FILE")]
+    pub(crate) timeline: Option<PathBuf>,
     /// Seconds of host time one boot may take
     #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub(crate) timeout: u64,

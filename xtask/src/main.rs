@@ -33,6 +33,7 @@ mod show;
 mod sim;
 mod size;
 mod test;
+mod timeline;
 
 use cli::{Cli, Command};
 use exit::{Exit, Usage};
@@ -49,6 +50,7 @@ fn main() -> ExitCode {
         Command::Loom(args) => loom::run(&args),
         Command::Mutants { model } => mutants::run(model.as_deref()),
         Command::Miri => miri::run(),
+        Command::Timeline { file } => timeline::run(&file),
         Command::Size => size::run(),
         Command::Sim(args) => sim::run(&args),
         Command::Bench { name } => bench::run(name.as_deref()),

@@ -82,7 +82,6 @@ pub(crate) struct PerCpu {
 
 /// One callback that ran.
 #[derive(Clone, Debug, Deserialize)]
-#[expect(dead_code, reason = "read to be checked for presence and type")]
 pub(crate) struct Step {
     pub(crate) cpu: u64,
     pub(crate) state: u64,
@@ -122,11 +121,11 @@ pub(crate) struct Kick {
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct Fault {
     pub(crate) cpu: Option<u64>,
+    pub(crate) t: Option<u64>,
 }
 
 /// One cross-CPU call.
 #[derive(Clone, Debug, Deserialize)]
-#[expect(dead_code, reason = "read to be checked for presence and type")]
 pub(crate) struct Call {
     pub(crate) id: u64,
     pub(crate) from: u64,

@@ -17,6 +17,7 @@ use crate::plan::{self, Plan};
 use crate::progress::Progress;
 use crate::qemu;
 use crate::show;
+use crate::timeline::{self, Timeline};
 
 /// Runs what the arguments ask for.
 ///
@@ -27,7 +28,10 @@ pub(crate) fn run(args: &RunArgs) -> Result<Exit> {
     let mut exit = Exit::Pass;
     if let Some(file) = &args.json {
         // Before minutes of work: a file that cannot be written is a wrong argument.
-        write_json(file, Vec::new()).map_err(|error| usage(format!("--json: {error:#}")))?;
+        write_json(file, &[]).map_err(|error| usage(format!("--json: {error:#}")))?;
+    }
+    if let Some(file) = &args.timeline {
+        timeline::check_names(file).map_err(|error| usage(format!("--timeline: {error:#}")))?;
     }
     for arch in Arch::select(args.arch.as_deref())? {
         let plan = plan_of(args, arch)?;
@@ -40,7 +44,14 @@ pub(crate) fn run(args: &RunArgs) -> Result<Exit> {
         }
     }
     if let Some(file) = &args.json {
-        write_json(file, lines)?;
+        write_json(file, &lines)?;
+    }
+    if let Some(file) = &args.timeline {
+        match Timeline::of(&lines) {
+            Ok(timeline) => timeline.write(file)?,
+            // A boot that failed that early was reported already.
+            Err(error) => println!("note: no timeline: {error:#}"),
+        }
     }
     Ok(exit)
 }
@@ -50,6 +61,10 @@ fn plan_of(args: &RunArgs, arch: Arch) -> Result<Plan> {
     plan.accel = args.accel;
     plan.scenario = args.scenario;
     plan.params = plan::parse_params(&args.param)?;
+    if args.timeline.is_some() {
+        plan.params.retain(|(key, _)| key != "trace");
+        plan.params.push(("trace".to_owned(), "1".to_owned()));
+    }
     plan.machine = Machine::parse(&args.machine, arch)?;
     plan.seed = args.seed;
     plan.limit = Duration::from_secs(args.timeout);
@@ -109,7 +124,7 @@ fn boot(plan: &Plan, lines: &mut Vec<Value>) -> Result<bool> {
 }
 
 /// Writes all machine lines as one JSON array, one line each.
-fn write_json(file: &Path, lines: Vec<Value>) -> Result<()> {
+fn write_json(file: &Path, lines: &[Value]) -> Result<()> {
     let lines: Vec<String> = lines.iter().map(Value::to_string).collect();
     let text = format!("[\n{}\n]\n", lines.join(",\n"));
     fs::write(file, text).with_context(|| format!("cannot write {}", file.display()))

@@ -37,6 +37,9 @@ const RISCV64: Case = Case {
     ..X86
 };
 
+/// Its events are also drawn, and the timeline is compared with them.
+const TRACED: &[&str] = &["trace=1", "mode=serial,parallel"];
+
 const ALL_MODES: &[&str] = &["mode=serial,split,parallel", "rounds=3"];
 
 /// Kernels in QEMU.
@@ -80,7 +83,12 @@ const EMULATED: &[Case] = &[
         ..X86
     },
     Case {
-        params: &["trace=1"],
+        params: TRACED,
+        ..X86
+    },
+    Case {
+        smp: Some(64),
+        params: TRACED,
         ..X86
     },
     Case {
@@ -213,6 +221,7 @@ const ON_HOST: &[Case] = &[
     Case {
         smp: Some(255),
         machine: VIRTUAL,
+        params: TRACED,
         ..HOSTED
     },
     Case {
@@ -242,9 +251,15 @@ const ON_HOST: &[Case] = &[
         ..HOSTED
     },
     Case {
+        scenario: Scenario::Fault,
+        machine: VIRTUAL,
+        params: &["trace=1"],
+        ..HOSTED
+    },
+    Case {
         scenario: Scenario::Dead,
         machine: VIRTUAL,
-        params: &["timeout_ms=300"],
+        params: &["timeout_ms=300", "trace=1"],
         ..HOSTED
     },
 ];
@@ -276,7 +291,7 @@ const RISCV64_ROWS: &[Case] = &[
         ..RISCV64
     },
     Case {
-        params: &["trace=1"],
+        params: TRACED,
         ..RISCV64
     },
     Case {

@@ -17,6 +17,7 @@ use crate::process;
 use crate::progress::Progress;
 use crate::scenarios::{self, Case};
 use crate::show;
+use crate::timeline;
 
 /// How the boots went.
 #[derive(Debug, Default)]
@@ -107,7 +108,7 @@ fn boot(
         }
         return Ok(());
     }
-    let booted = match images.get(case.kernel) {
+    let mut booted = match images.get(case.kernel) {
         Ok(image) => case.kernel.boot(&plan, image)?,
         Err(error) => {
             counts.failed += 1;
@@ -115,6 +116,9 @@ fn boot(
             return Ok(());
         }
     };
+    if plan.number("trace") == Some(1) {
+        booted.wrong.extend(timeline::check(&booted.log.raw));
+    }
     if booted.passed() {
         counts.passed += 1;
         progress.done(&format!(
