@@ -393,7 +393,8 @@ impl<P: Platform, T: Trace> Cpuhp<'_, P, T> {
     }
 
     fn ap_answer(&self, cpu: CpuId, rec: &Record, request: Request) {
-        if rec.mode.get() == BACK {
+        // It turned back, or stopped on the way: either way it is not on its way out any more.
+        if rec.walk_first.get().is_some() {
             self.storage.take(Kind::Dying, cpu);
         }
         rec.mode.set(IDLE);
