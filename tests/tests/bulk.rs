@@ -104,6 +104,34 @@ fn all_arrived(_: u32) {
     }
 }
 
+/// The way back of a failing CPU is refused as well, wherever it is then: it rests there, dying no more.
+#[test]
+fn a_cpu_that_refuses_its_way_back_rests_where_it_refused() {
+    for (table, shape) in TABLES {
+        for at in shape.fallible(Direction::Up) {
+            for second in shape
+                .fallible(Direction::Down)
+                .into_iter()
+                .filter(|n| *n < at)
+            {
+                let hp = machine(table, shape);
+                with(|w| {
+                    w.rule(Some(4), at, Direction::Up, Act::Fail(-7));
+                    w.rule(Some(4), second, Direction::Down, Act::Fail(-8));
+                });
+                let report = hp.bring_up(Which::All).map(counts);
+                assert_eq!(report, Ok([CPUS - 2, 1, 0, 0, 0]), "{at}, then {second}");
+                rests(hp, shape, 4, second);
+                let error = hp.last_error(cpu(4)).unwrap();
+                assert_eq!(error.first.at.get(), at);
+                assert_eq!(error.rollback.map(|second| second.at.get()), Some(second));
+                with(World::forgive);
+                cycle(hp, shape);
+            }
+        }
+    }
+}
+
 #[test]
 fn a_failing_cpu_goes_back_and_the_others_go_on() {
     for (table, shape) in TABLES {

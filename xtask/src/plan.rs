@@ -30,6 +30,8 @@ pub(crate) enum Scenario {
     Register,
     /// All but one frozen and thawed, given up in between
     Suspend,
+    /// Random legal operations from the seed
+    Storm,
     /// Up to each number of CPUs
     Limit,
     /// Hotplug disabled, nested, and a CPU that never stops
@@ -51,6 +53,7 @@ impl Scenario {
             Self::Dead => "dead",
             Self::Register => "register",
             Self::Suspend => "suspend",
+            Self::Storm => "storm",
             Self::Limit => "limit",
             Self::Disable => "disable",
             Self::Control => "control",

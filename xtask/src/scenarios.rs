@@ -336,6 +336,7 @@ const PORTABLE: &[(Scenario, &[&str])] = &[
     (Scenario::Fault, &[]),
     (Scenario::Register, &[]),
     (Scenario::Suspend, &[]),
+    (Scenario::Storm, &["ops=5000"]),
     (Scenario::Limit, &[]),
     (Scenario::Disable, &[]),
     (Scenario::Control, &["steps=2"]),

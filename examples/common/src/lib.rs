@@ -33,6 +33,7 @@ mod samples;
 mod scenario;
 mod scene;
 mod steps;
+mod storm;
 mod suspend;
 mod tables;
 mod trace;

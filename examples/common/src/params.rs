@@ -21,6 +21,8 @@ pub struct Params {
     pub unserved: u32,
     /// Rounds, if given; each scenario has its own default.
     pub rounds: Option<u32>,
+    /// Operations of `storm` (2000).
+    pub ops: u32,
     /// Who drives `cycle` (0).
     pub from: From,
     /// CPUs whose kick `dead` holds back (2).
@@ -57,6 +59,7 @@ impl Default for Params {
             absent: 0,
             unserved: 0,
             rounds: None,
+            ops: 2_000,
             from: From::Boot,
             withhold: 2,
             steps: 0,
@@ -167,6 +170,7 @@ impl Params {
             "absent" => self.absent = number(value, 0, 1 << 20)?,
             "unserved" => self.unserved = number(value, 0, 1 << 20)?,
             "rounds" => self.rounds = Some(number(value, 1, MOST_ROUNDS)?),
+            "ops" => self.ops = number(value, 1, 10_000_000)?,
             "withhold" => self.withhold = number(value, 0, 1 << 20)?,
             "from" => self.from = from(value)?,
             "steps" => self.steps = number(value, 0, MOST_EXTRA)?,
@@ -187,7 +191,7 @@ const SCENARIOS: &str = Scenario::NAMES;
 const MODES: &str =
     "a list of raw, serial, split, parallel, such as mode=serial,parallel, each once";
 const RANGE: &str = "a whole number in the range of this key";
-const KEYS: &str = "one of scenario, mode, smp, seed, absent, unserved, rounds, withhold, from, steps, solo, trace, \
+const KEYS: &str = "one of scenario, mode, smp, seed, absent, unserved, rounds, ops, withhold, from, steps, solo, trace, \
     alive_delay_us, starting_sleep_us, online_sleep_us, down_sleep_us, timeout_ms, or a key of this machine";
 
 fn named<T: Copy>(all: &[(&str, T)], value: &str) -> Option<T> {

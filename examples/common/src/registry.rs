@@ -38,10 +38,10 @@ pub(crate) struct Object {
 }
 
 /// Steps that can be registered.
-pub(crate) const DYNAMICS: usize = 7;
+pub(crate) const DYNAMICS: u32 = 7;
 
 /// Returns them: alone, for several CPUs at once, in the reserved place, and with instances.
-pub(crate) fn dynamics(scene: &Scene) -> [Dynamic; DYNAMICS] {
+pub(crate) fn dynamics(scene: &Scene) -> [Dynamic; DYNAMICS as usize] {
     let ranges = scene.ranges;
     let single = |step, unit: Unit, range| Dynamic {
         step,
@@ -67,10 +67,10 @@ pub(crate) fn dynamics(scene: &Scene) -> [Dynamic; DYNAMICS] {
 }
 
 /// Instances that can be added.
-pub(crate) const OBJECTS: usize = 10;
+pub(crate) const OBJECTS: u32 = 10;
 
 /// Returns them: of the static states of each section, and of the two that are registered.
-pub(crate) fn objects() -> [Object; OBJECTS] {
+pub(crate) fn objects() -> [Object; OBJECTS as usize] {
     let [pool, queue, zone, probe] = [&units::POOL, &units::QUEUE, &units::ZONE, &units::PROBE]
         .map(|pair| pair.each_ref().map(Memory::Step));
     let clock = units::CLOCK.each_ref().map(Memory::Start);

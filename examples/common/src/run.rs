@@ -13,7 +13,7 @@ use crate::scene::{self, Scene};
 use crate::violation::Violation;
 use crate::{
     boot, check, control, critical, cycle, dead, disable, fault, json, limit, partial, register,
-    suspend, trace,
+    storm, suspend, trace,
 };
 
 /// How a run ended; what the exit device is told.
@@ -57,6 +57,7 @@ pub fn run<M: Machine>(machine: &M) -> Verdict {
         (Scenario::Dead, _) => dead::run(&stage),
         (Scenario::Register, _) => register::run(&stage),
         (Scenario::Suspend, _) => suspend::run(&stage),
+        (Scenario::Storm, _) => storm::run(&stage),
         (Scenario::Limit, _) => limit::run(&stage),
         (Scenario::Disable, _) => disable::run(&stage),
         (Scenario::Control, _) => control::run(&stage),

@@ -19,6 +19,8 @@ pub enum Scenario {
     Register,
     /// All but one frozen and thawed.
     Suspend,
+    /// Random legal operations.
+    Storm,
     /// Up to each number of CPUs.
     Limit,
     /// Hotplug disabled for now, and CPUs that can never be stopped.
@@ -43,7 +45,7 @@ pub enum Mode {
 }
 
 impl Scenario {
-    pub(crate) const ALL: [(&'static str, Self); 12] = [
+    pub(crate) const ALL: [(&'static str, Self); 13] = [
         ("boot", Self::Boot),
         ("cycle", Self::Cycle),
         ("bulk", Self::Bulk),
@@ -52,6 +54,7 @@ impl Scenario {
         ("dead", Self::Dead),
         ("register", Self::Register),
         ("suspend", Self::Suspend),
+        ("storm", Self::Storm),
         ("limit", Self::Limit),
         ("disable", Self::Disable),
         ("control", Self::Control),
@@ -59,12 +62,12 @@ impl Scenario {
     ];
     /// What is right, for the error of a wrong name.
     pub(crate) const NAMES: &'static str = "one of boot, cycle, bulk, partial, fault, dead, register, \
-        suspend, limit, disable, control, critical";
+        suspend, storm, limit, disable, control, critical";
 
     /// Whether it is about multi-instance states or dynamic ones.
     pub(crate) fn needs_full_table(self) -> bool {
         match self {
-            Self::Fault | Self::Register | Self::Control => true,
+            Self::Fault | Self::Register | Self::Storm | Self::Control => true,
             Self::Boot | Self::Cycle | Self::Bulk | Self::Partial | Self::Dead => false,
             Self::Suspend | Self::Limit | Self::Disable | Self::Critical => false,
         }

@@ -34,9 +34,9 @@ fn refused(words: &str) -> String {
     String::from_utf8(output.stderr).unwrap()
 }
 
-const SCENARIOS: [&str; 11] = [
-    "boot", "cycle", "bulk", "partial", "fault", "register", "suspend", "limit", "disable",
-    "control", "critical",
+const SCENARIOS: [&str; 12] = [
+    "boot", "cycle", "bulk", "partial", "fault", "register", "suspend", "storm", "limit",
+    "disable", "control", "critical",
 ];
 
 const BOTH: [&str; 2] = ["time=threads", "time=virtual"];
@@ -119,6 +119,15 @@ fn equal_seeds_print_equal_bytes_in_virtual_time() {
     let first = pass(&words(1));
     assert_eq!(first, pass(&words(1)));
     assert_ne!(first, pass(&words(2)));
+}
+
+#[test]
+fn a_storm_is_another_one_for_another_seed() {
+    let words = |seed| format!("scenario=storm smp=6 ops=3000 trace=1 time=virtual seed={seed}");
+    let first = pass(&words(3));
+    assert!(first.contains("\"ops\":3000,"), "{first}");
+    assert_eq!(first, pass(&words(3)));
+    assert_ne!(first, pass(&words(4)));
 }
 
 #[test]

@@ -13,6 +13,9 @@ const CYCLES: u64 = 20;
 /// Sections of one CPU in one round of `critical`, at least: 60 on its way down, and 60 on its way up.
 const SECTIONS: u64 = 120;
 
+/// Operations of `storm` that is not told a number.
+const STORM: u64 = 2_000;
+
 /// Time-out in milliseconds of a scenario that is not told one.
 const TIMEOUT_MS: u64 = 10_000;
 
@@ -30,6 +33,7 @@ pub(super) fn check(plan: &Plan, outcome: &Outcome) -> Vec<String> {
         Scenario::Fault => wrong.extend(exactly(plan, outcome, &expected::fault(plan))),
         Scenario::Register => wrong.extend(exactly(plan, outcome, &expected::register(plan))),
         Scenario::Suspend => wrong.extend(exactly(plan, outcome, &expected::suspend(plan))),
+        Scenario::Storm => wrong.extend(check_storm(plan, outcome)),
         Scenario::Limit => wrong.extend(exactly(plan, outcome, &expected::limit(plan))),
         Scenario::Disable => wrong.extend(exactly(plan, outcome, &expected::disable(plan))),
         Scenario::Control => wrong.extend(exactly(plan, outcome, &expected::control(plan))),
@@ -62,6 +66,7 @@ fn check_types(plan: &Plan, outcome: &Outcome) -> Vec<String> {
         Scenario::Fault => (&["cases", "rolled_back"], &[]),
         Scenario::Register => (&["cases"], &[]),
         Scenario::Suspend => (&["frozen", "thawed", "aborted"], &[]),
+        Scenario::Storm => (&["ops", "failures_injected"], &[]),
         Scenario::Limit => (&["limits", "most"], &[]),
         Scenario::Disable => (&["nested", "refused"], &[]),
         Scenario::Control => (&["good", "bad"], &[]),
@@ -111,6 +116,19 @@ fn check_critical(plan: &Plan, outcome: &Outcome) -> Vec<String> {
         wrong.push("no section in a handler, although all CPUs were interrupted".to_owned());
     }
     wrong
+}
+
+/// As many operations as asked for; faults were met, but for the very short storms.
+fn check_storm(plan: &Plan, outcome: &Outcome) -> Option<String> {
+    let ops = number(outcome, "ops");
+    let expected = plan.number("ops").unwrap_or(STORM);
+    if ops != expected {
+        return Some(format!("{ops} operations, expected {expected}"));
+    }
+    let least = if plan.smp > 1 { ops / 100 } else { 0 };
+    let injected = number(outcome, "failures_injected");
+    (injected < least)
+        .then(|| format!("{injected} faults met in {ops} operations, expected {least}"))
 }
 
 /// All CPUs that miss the deadline are found, together by one deadline, and it holds up nobody else.
@@ -247,6 +265,18 @@ mod tests {
         assert!(check(r#""rounds":3,"sections":2520"#).contains("no number `met`"));
         let noisy = wrong(Scenario::Critical, 0, &["noise=1"], &fields(20, 20_000, 1));
         assert!(noisy.contains("no section in a handler"), "{noisy}");
+    }
+
+    #[test]
+    fn storm_does_what_it_was_asked_for_and_meets_faults() {
+        let check = |params: &[&str], ops: u32, injected: u32| {
+            let fields = format!(r#""ops":{ops},"failures_injected":{injected}"#);
+            wrong(Scenario::Storm, 0, params, &fields)
+        };
+        assert_eq!(check(&[], 2_000, 20), "");
+        assert_eq!(check(&["ops=50"], 50, 0), "");
+        assert!(check(&["ops=5000"], 2_000, 100).contains("expected 5000"));
+        assert!(check(&[], 2_000, 19).contains("19 faults met"));
     }
 
     #[test]
