@@ -266,12 +266,9 @@ fn check_row(boot: &BootResult, row: &PerCpu, limit: Option<u64>) -> Option<Stri
 
 /// The first thread of each core is in wave 0 and its siblings in wave 1. The boot CPU is a first one.
 fn check_waves(plan: &Plan, boot: &BootResult) -> Vec<String> {
-    // QEMU's models say nothing of threads then, so every CPU counts as a core.
-    let is_silent = plan
-        .machine
-        .features
-        .iter()
-        .any(|word| word == "cpuid-0xb=off");
+    // QEMU says nothing of threads then, so every CPU counts as a core.
+    let mut features = plan.machine.features.iter();
+    let is_silent = plan.arch == Arch::Riscv64 || features.any(|word| word == "cpuid-0xb=off");
     let topology = plan.machine.topology.as_ref().filter(|_| !is_silent);
     let threads = topology.map_or(1, |has| has.threads);
     if let Some(row) = boot.per_cpu.iter().find(|row| row.wave > 1) {

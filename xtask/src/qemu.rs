@@ -170,7 +170,7 @@ fn accel(plan: &Plan) -> Vec<String> {
 }
 
 /// How the CPUs are spread over host threads.
-fn thread(plan: &Plan) -> Thread {
+pub(crate) fn thread(plan: &Plan) -> Thread {
     let is_one = plan.arch == Arch::Riscv64 && plan.cpus() >= HARTS_ON_ONE_THREAD;
     plan.machine.thread.unwrap_or(if is_one {
         Thread::Single

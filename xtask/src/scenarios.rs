@@ -319,6 +319,11 @@ const RISCV64_ROWS: &[Case] = &[
         ..RISCV64
     },
     Case {
+        scenario: Scenario::Critical,
+        params: &["noise=1"],
+        ..RISCV64
+    },
+    Case {
         scenario: Scenario::Partial,
         ..RISCV64
     },

@@ -3,7 +3,7 @@
 use core::fmt;
 
 use cpuhp_core::{CpuId, Entry, KickError, KickErrorKind, Platform};
-use cpuhp_example_common::{Rest, Verdict};
+use cpuhp_example_common::{Rest, Unable, Verdict};
 use cpuhp_example_kernel::{Board, CpuMemory, Kernel};
 use cpuhp_riscv::{BootRecord, Riscv};
 
@@ -51,6 +51,11 @@ impl Board for Virt {
 
     fn interrupts_off() {
         sbi::interrupts_off();
+    }
+
+    fn section(work: &mut dyn FnMut()) -> Result<(), Unable> {
+        critical_section::with(|_| work());
+        Ok(())
     }
 
     fn sleep_ns(ns: u64) {

@@ -89,5 +89,6 @@ fn make_backend(info: &Info, boot_hart: HwId, settings: &Settings) -> Result<Ris
 pub(crate) fn on_wake() {
     if let Some(backend) = KERNEL.backend() {
         backend.on_wake();
+        cpuhp_example_common::on_interrupt();
     }
 }

@@ -40,7 +40,7 @@ pub(super) fn fault(plan: &Plan) -> Fields<2> {
 /// Steps and instances come and go, and fail on each CPU in turn: with all CPUs online, then with CPUs
 /// scattered over the sections.
 pub(super) fn register(plan: &Plan) -> Fields<1> {
-    let cpus = u64::from(plan.smp);
+    let cpus = u64::from(plan.served());
     // Registered and removed with calls and without; a failure on each CPU, one with a failing undo if
     // there is another CPU to fail, and one removal that meets an error.
     let can_fail = |past: u64| 2 + past + u64::from(past > 1) + 1;
@@ -60,7 +60,7 @@ pub(super) fn register(plan: &Plan) -> Fields<1> {
 /// In every second round one CPU is off before, if another is left to freeze.
 pub(super) fn suspend(plan: &Plan) -> Fields<3> {
     let rounds = plan.number("rounds").unwrap_or(10);
-    let others = u64::from(plan.smp.saturating_sub(1));
+    let others = u64::from(plan.served().saturating_sub(1));
     let off = if others > 1 { rounds / 2 } else { 0 };
     let moved = rounds * others - off;
     let aborted = if others > 0 { rounds } else { 0 };
@@ -69,7 +69,7 @@ pub(super) fn suspend(plan: &Plan) -> Fields<3> {
 
 /// From none to two more than there are, each from one CPU and from there.
 pub(super) fn limit(plan: &Plan) -> Fields<2> {
-    let cpus = u64::from(plan.smp);
+    let cpus = u64::from(plan.served());
     [("limits", 2 * (cpus + 3)), ("most", cpus)]
 }
 
@@ -89,7 +89,7 @@ pub(super) fn control(plan: &Plan) -> Fields<2> {
 
 /// A machine with one CPU has nobody to try it on.
 fn unless_alone<const N: usize>(plan: &Plan, fields: Fields<N>) -> Fields<N> {
-    fields.map(|(name, number)| (name, if plan.smp > 1 { number } else { 0 }))
+    fields.map(|(name, number)| (name, if plan.served() > 1 { number } else { 0 }))
 }
 
 fn steps(plan: &Plan) -> u64 {

@@ -4,7 +4,9 @@ use serde_json::Value;
 
 use super::expected;
 use crate::arch::Arch;
+use crate::machine::Thread;
 use crate::plan::{Plan, Scenario};
+use crate::qemu;
 use crate::record::Outcome;
 
 /// Rounds of `cycle`, and of `critical`, that is not told a number.
@@ -102,13 +104,16 @@ fn check_critical(plan: &Plan, outcome: &Outcome) -> Vec<String> {
     if number(outcome, "rounds") != rounds {
         wrong.push(format!("not the {rounds} rounds that were asked for"));
     }
-    let least = u64::from(plan.smp - 1) * rounds * SECTIONS;
+    let least = u64::from(plan.served() - 1) * rounds * SECTIONS;
     let sections = number(outcome, "sections");
     if sections < least {
         wrong.push(format!("{sections} sections, expected at least {least}"));
     }
-    // A few CPUs, or threads on one core of the host, may miss each other.
-    let is_parallel = plan.smp >= 8 && plan.arch != Arch::Hosted && plan.is_clock_real();
+    // A few CPUs, threads on one core of the host, or CPUs on one thread may miss each other.
+    let is_parallel = plan.served() >= 8
+        && plan.arch != Arch::Hosted
+        && plan.is_clock_real()
+        && qemu::thread(plan) == Thread::Multi;
     if is_parallel && number(outcome, "met") == 0 {
         wrong.push("no CPU ever found another one inside: nothing was shown".to_owned());
     }
