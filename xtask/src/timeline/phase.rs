@@ -34,6 +34,8 @@ enum Change {
     Now(Phase),
     /// A step of the way down begins: only a CPU that is online leaves that.
     Leaves,
+    /// The hardware was asked: from now on a CPU that is not alive is waited for.
+    Kick,
 }
 
 /// Every phase of every CPU but [`Phase::Off`], in order of CPU and time.
@@ -49,8 +51,11 @@ pub(super) fn spans(trace: &Trace) -> Vec<Span> {
             let next = match change {
                 Change::Now(next) => next,
                 Change::Leaves if phase == Phase::Online => Phase::Going,
-                Change::Leaves => phase,
+                Change::Leaves | Change::Kick => phase,
             };
+            if let (Change::Kick, Phase::Kicked, Some(span)) = (change, phase, &mut open) {
+                span.t0 = t;
+            }
             if next == phase {
                 continue;
             }
@@ -96,7 +101,12 @@ fn changes(trace: &Trace) -> Vec<(u64, u64, Change)> {
         .filter(|mark| mark.kind == MarkKind::Online);
     let online = online.map(|mark| (mark.cpu, mark.t)).chain(back);
     let online = online.map(|(cpu, t)| (cpu, t, Change::Now(Phase::Online)));
-    edges.chain(downs).chain(online).collect()
+    let kicks = trace
+        .marks
+        .iter()
+        .filter(|mark| mark.kind == MarkKind::Kick)
+        .map(|mark| (mark.cpu, mark.t, Change::Kick));
+    edges.chain(downs).chain(online).chain(kicks).collect()
 }
 
 impl Phase {
@@ -169,6 +179,19 @@ mod tests {
             (Phase::Parked, 90, 95),
             (Phase::Kicked, 95, 95),
         ];
+        assert_eq!(phases(&lines), expected);
+    }
+
+    #[test]
+    fn wait_for_a_cpu_is_counted_from_its_kick() {
+        let kick = |t: u64| json!({"ev": "kick", "cpu": 1, "t": t});
+        let lines = [
+            edge("DEAD", "KICKED", 10),
+            kick(14),
+            edge("KICKED", "GO", 20),
+            kick(22),
+        ];
+        let expected = [(Phase::Kicked, 14, 20), (Phase::Coming, 20, 22)];
         assert_eq!(phases(&lines), expected);
     }
 
