@@ -251,7 +251,7 @@ const ON_HOST: &[Case] = &[
         ..HOSTED
     },
     Case {
-        scenario: Scenario::Fault,
+        scenario: Scenario::Suspend,
         machine: VIRTUAL,
         params: &["trace=1"],
         ..HOSTED
