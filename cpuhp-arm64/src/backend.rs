@@ -6,7 +6,7 @@
 )]
 
 use core::fmt;
-use core::sync::atomic::AtomicU32;
+use core::sync::atomic::{AtomicU32, Ordering};
 
 use cpuhp_core::{ApExit, CpuId, Platform};
 
@@ -204,6 +204,13 @@ impl Arm64 {
         self.boot_record(cpu).map_or(0, BootRecord::wave)
     }
 
+    /// Returns the virtual address of the redistributor of `cpu`, for the kernel's own interrupts; `None` if it
+    /// has none, or the machine another controller.
+    pub fn redistributor(&self, cpu: CpuId) -> Option<u64> {
+        let frame = self.boot_record(cpu)?.frame.load(Ordering::Relaxed);
+        (frame != 0).then_some(frame)
+    }
+
     /// Returns what can be done with `cpu`.
     pub fn caps(&self, cpu: CpuId) -> Caps {
         let wake = self.boot_record(cpu).map(BootRecord::method);
@@ -238,8 +245,8 @@ impl Arm64 {
 
     /// Rests the calling AP, after `ap_run` returned.
     ///
-    /// Context: the AP, on its own stack; it leaves the stack and all else for its slot, or goes off. Where
-    /// neither can be, [`Rest::Park`] stays on that stack: core keeps what PREPARE made for a CPU that
+    /// Context: the AP, on its own stack; it leaves the stack and all else for its slot, or goes off. Without a
+    /// park region [`Rest::Park`] stays on that stack: core keeps what PREPARE made for a CPU that
     /// [`Platform::confirm`] calls running.
     pub fn rest(&self, how: Rest) -> ! {
         disable_interrupts();
@@ -249,20 +256,13 @@ impl Arm64 {
             // of `new`.
             unsafe { park.enter(cpu.index()) }
         }
-        let record = self.boot_record(cpu);
-        if self.caps(cpu).stop == Stop::Firmware {
-            // Returns only if firmware refuses: then this CPU stays, and `confirm` says so.
-            self.engine.machine.cpu_off();
-        } else if let (Rest::Park, Some(record)) = (how, record) {
+        if let (Rest::Park, Some(record)) = (how, self.boot_record(cpu)) {
             self.sleep_ap(record);
             entry::restart(record)
         }
+        // Returns only if firmware refuses: then this CPU stays, and `confirm` says so.
+        self.engine.machine.cpu_off();
         halt()
-    }
-
-    /// Whether a CPU that core has parked waits on its own stack.
-    pub(crate) fn stays_on_its_stack(&self, cpu: CpuId) -> bool {
-        self.caps(cpu).stop == Stop::Never
     }
 }
 

@@ -9,7 +9,7 @@
 //!   |        +----------|---------|---> as it was: refused                            kick
 //!   +-------------------+---------+     firmware says that it is off                  confirm
 //! RUNNING -> CLAIMED -> RELEASED -> RUNNING      it rests in its slot                 kick
-//! RUNNING -> WAKING -> KICKED, RELEASED          core parked it and wants it again    wake, service
+//! RUNNING -> WAKING -> RELEASED                  core parked it and wants it again    wake, service
 //! ```
 //!
 //! There is no second `CPU_ON` while one is unaccounted for, and no way to cancel one: a CPU that
@@ -318,7 +318,7 @@ impl<M: Machine> Engine<M> {
         }
     }
 
-    /// Starts a CPU again that core has parked; it may still be on its way to its rest.
+    /// Releases a CPU that core has parked; it may still be on its way into its slot.
     pub(crate) fn wake(&self, cpu: CpuId) {
         let Some(record) = self.record(cpu) else {
             return;
@@ -347,18 +347,16 @@ impl<M: Machine> Engine<M> {
         }
     }
 
-    /// Starts a CPU by the value of its last kick. False if it has not come to rest yet.
+    /// Releases a CPU by the value of its last kick. False if it is not in its slot yet.
     fn start_again(&self, record: &BootRecord, now: impl Fn() -> u64) -> bool {
-        let start = match self.resting(record) {
-            Some(number) => Start::Release(number),
-            None if self.is_off(record) => Start::Cold,
-            None => return false,
+        let Some(number) = self.resting(record) else {
+            return false;
         };
         if !move_word(record, WAKING, CLAIMED) {
             return true;
         }
         self.begin(record, now());
-        let started = self.start(record, start);
+        let started = self.start(record, Start::Release(number));
         record
             .engine
             .store(started.unwrap_or(WAKING), Ordering::Release);

@@ -9,6 +9,7 @@ use core::sync::atomic::{Ordering, fence};
 use cpuhp_core::{Confirm, CpuId, HwId, KickError, KickErrorKind, KickOutcome, Platform, Who};
 
 use crate::backend::Arm64;
+use crate::config::Stop;
 use crate::hardware::{disable_interrupts, enable_interrupts, interrupts_enabled, relax, sleep};
 use crate::record::{BootRecord, Poke};
 
@@ -181,7 +182,7 @@ impl Platform for Arm64 {
     }
 
     fn unpark(&self, cpu: CpuId) {
-        if self.stays_on_its_stack(cpu) {
+        if self.park.is_none() {
             return self.poke(cpu, BootRecord::poke);
         }
         self.engine.wake(cpu);
@@ -197,7 +198,7 @@ impl Platform for Arm64 {
     }
 
     fn can_off(&self, cpu: CpuId) -> bool {
-        !self.stays_on_its_stack(cpu)
+        self.caps(cpu).stop != Stop::Never
     }
 
     fn hw_id(&self, cpu: CpuId) -> HwId {

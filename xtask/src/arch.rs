@@ -15,7 +15,7 @@ pub(crate) enum Arch {
 
 impl Arch {
     /// Architectures whose kernel boots, in the order `run` takes them.
-    pub(crate) const BOOTABLE: &[Self] = &[Self::X86_64, Self::Riscv64];
+    pub(crate) const BOOTABLE: &[Self] = &[Self::X86_64, Self::Aarch64, Self::Riscv64];
 
     const ALL: [Self; 4] = [Self::X86_64, Self::Aarch64, Self::Riscv64, Self::Hosted];
 

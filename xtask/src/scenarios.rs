@@ -9,6 +9,8 @@ use crate::boot::Kernel;
 use crate::machine::Machine;
 use crate::plan::{Plan, Scenario, parse_params};
 
+mod aarch64;
+
 /// One boot of the table.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Case {
@@ -366,8 +368,10 @@ pub(crate) fn all() -> impl Iterator<Item = Case> {
     let hosted = portable(HOSTED).chain(portable(virtual_time));
     let on_host = ON_HOST.iter().copied().chain(hosted);
     let x86 = EMULATED.iter().copied().chain(portable(X86));
+    let aarch64 = aarch64::ROWS.iter().copied();
+    let aarch64 = aarch64.chain(portable(aarch64::BASE));
     let riscv64 = RISCV64_ROWS.iter().copied().chain(portable(RISCV64));
-    on_host.chain(x86).chain(riscv64)
+    on_host.chain(x86).chain(aarch64).chain(riscv64)
 }
 
 impl Case {

@@ -53,6 +53,27 @@ fn engine(method: WakeMethod, fake: Fake) -> Engine<Fake> {
     engine
 }
 
+fn slots() -> &'static [ParkSlot] {
+    let slots: Vec<ParkSlot> = (0..3).map(|_| ParkSlot::zero()).collect();
+    Vec::leak(slots)
+}
+
+/// The same with a park region.
+fn in_slots(slots: &'static [ParkSlot], fake: Fake) -> Engine<Fake> {
+    let mut engine = engine(WakeMethod::Psci, fake);
+    engine.slots = slots;
+    for (slot, cpu) in slots.iter().zip((0..).map(CpuId::new)) {
+        let of = slot::Header {
+            hw_id: id(cpu),
+            code: 0x1000,
+            code_len: 4,
+            sgi: Some(1),
+        };
+        slot.install(&engine.machine, of);
+    }
+    engine
+}
+
 fn psci(on: &[i64], info: &[i64]) -> Engine<Fake> {
     engine(WakeMethod::Psci, Fake::scripted(on, info))
 }
@@ -228,26 +249,67 @@ fn firmware_that_cannot_start_a_cpu_again_says_so_each_time() {
 }
 
 #[test]
-fn a_parked_cpu_is_started_again_once_it_is_off() {
-    let engine = psci(&[0], &[ON, ON, ON, ON, OFF]);
+fn a_parked_cpu_is_released_once_it_is_in_its_slot() {
+    let slots = slots();
+    let engine = in_slots(slots, Fake::scripted(&[0], &[ON]));
     engine.kick(A, 9, 0).unwrap();
     arrive(&engine, A);
     engine.done(A, KickOutcome::Arrived);
-    engine.machine.calls();
     engine.wake(A);
+    engine.machine.calls();
     engine.service(|| 7);
-    assert!(!engine.machine.calls().contains(&on(A, 9)), "still leaving");
+    assert_eq!(engine.machine.calls(), [], "it is on its way still");
     assert_eq!(engine.confirm(A, || 7), Confirm::Running);
-    engine.service(|| 7);
-    // With the value of its last kick: core has made no new one.
-    assert!(engine.machine.calls().contains(&on(A, 9)));
+    let slot = &slots[A.index()];
+    let number = slot.rest();
     assert_eq!(
         engine.confirm(A, || 7),
         Confirm::Running,
-        "no answer counts yet"
+        "it leaves any moment"
     );
     engine.service(|| 7);
-    assert!(!engine.machine.calls().contains(&on(A, 9)), "once");
+    assert_eq!(engine.machine.calls(), [Call::Interrupt(id(A))]);
+    // With the value of its last kick: core has made no new one.
+    let (entry, arg) = (ENTRY, context(A, 9));
+    assert_eq!(slot.leave(number), Some(slot::Start { entry, arg }));
+    engine.service(|| 7);
+    assert_eq!(engine.machine.calls(), [], "once");
+}
+
+#[test]
+fn a_cpu_in_its_slot_is_released_and_firmware_is_not_asked() {
+    let slots = slots();
+    let engine = in_slots(slots, Fake::scripted(&[0], &[ON]));
+    engine.kick(A, 1, 0).unwrap();
+    arrive(&engine, A);
+    engine.done(A, KickOutcome::Arrived);
+    let slot = &slots[A.index()];
+    let number = slot.rest();
+    assert_eq!(engine.confirm(A, || 0), Confirm::Parked);
+    engine.machine.calls();
+    assert_eq!(engine.kick(A, 2, 0), Ok(()));
+    assert_eq!(engine.machine.calls(), [Call::Interrupt(id(A))]);
+    // It has not left yet: nothing is certain of it, and nobody releases it again.
+    assert_eq!(engine.confirm(A, || SETTLE_NS - 1), Confirm::Running);
+    let error = engine.kick(A, 3, 0).unwrap_err();
+    assert_eq!(error.kind, KickErrorKind::Busy);
+    let (entry, arg) = (ENTRY, context(A, 2));
+    assert_eq!(slot.leave(number), Some(slot::Start { entry, arg }));
+}
+
+#[test]
+fn a_spoilt_slot_is_an_error_and_its_cpu_stays() {
+    let slots = slots();
+    let engine = in_slots(slots, Fake::scripted(&[0], &[ON]));
+    engine.kick(A, 1, 0).unwrap();
+    arrive(&engine, A);
+    let slot = &slots[A.index()];
+    slot.spoil();
+    slot.rest();
+    let error = engine.kick(A, 2, 0).unwrap_err();
+    assert_eq!(error.kind, KickErrorKind::BadAddress);
+    assert_eq!(engine.confirm(A, || 0), Confirm::Parked);
+    assert_eq!(slot.leave(1), None);
 }
 
 #[test]

@@ -32,6 +32,7 @@ global_asm!(
     ".pushsection .text.cpuhp_arm64_park, \"ax\", @progbits",
     ".balign 64",
     // x0: the slot, x1: the number, x2: 0 sleeps in WFI, 1 in WFE.
+    ".global cpuhp_arm64_park",
     "cpuhp_arm64_park:",
     "msr daifset, #0xf",
     "mrs x9, CurrentEL",
@@ -74,6 +75,7 @@ global_asm!(
     "isb",
     "mov x0, x10",
     "br x9",
+    ".global cpuhp_arm64_park_end",
     "cpuhp_arm64_park_end:",
     ".popsection",
     parked = const at::PARKED,

@@ -252,6 +252,31 @@ impl ParkSlot {
         Some(start)
     }
 
+    /// The same two on a machine whose caches are not looked at.
+    pub(crate) fn rest(&self) -> u32 {
+        let number = self.next();
+        self.parked.store(number, Ordering::Release);
+        number
+    }
+
+    pub(crate) fn leave(&self, number: u32) -> Option<Start> {
+        if self.go.load(Ordering::Acquire) != number {
+            return None;
+        }
+        let read = |words: &[AtomicU32; 2]| {
+            let [low, high] = [0, 1].map(|at: usize| words[at].load(Ordering::Relaxed));
+            u64::from(high) << 32 | u64::from(low)
+        };
+        let (entry, arg) = (read(&self.entry), read(&self.arg));
+        self.taken.store(number, Ordering::Release);
+        Some(Start { entry, arg })
+    }
+
+    /// Makes the header add up no more.
+    pub(crate) fn spoil(&self) {
+        self.header[12].fetch_add(1, Ordering::Relaxed);
+    }
+
     /// What a kernel without caches reads of the header.
     pub(crate) fn header_in_memory(&self, memory: &crate::fake::Fake) -> [u32; 16] {
         core::array::from_fn(|at| memory.read(&self.header[at]))

@@ -17,6 +17,7 @@ pub(super) const LIBRARIES: [&str; 4] = ["cpuhp-core", "cpuhp-arm64", "cpuhp-ris
 const KERNELS: &[(&str, &str)] = &[
     ("cpuhp-example-x86_64", "x86_64-unknown-none"),
     ("cpuhp-example-minimal", "x86_64-unknown-none"),
+    ("cpuhp-example-aarch64", "aarch64-unknown-none-softfloat"),
     ("cpuhp-example-riscv64", "riscv64gc-unknown-none-elf"),
 ];
 
