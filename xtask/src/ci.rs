@@ -10,6 +10,7 @@ use crate::exit::Exit;
 use crate::{loom, miri, mutants, show, sim, size};
 
 mod builds;
+mod guide;
 mod package;
 mod sources;
 mod tree;
@@ -22,7 +23,7 @@ pub(crate) use builds::BARE_METAL;
 pub(crate) enum Part {
     /// Formatting
     Fmt,
-    /// Lints of members, lengths of files, `no_std` of the libraries, names of machines
+    /// Lints of members, lengths of files, `no_std` of the libraries, names of machines, the porting guide
     Tree,
     /// The files that may hold `unsafe`
     Unsafe,

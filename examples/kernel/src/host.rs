@@ -4,7 +4,7 @@ use core::fmt;
 use core::marker::PhantomData;
 
 use cpuhp_core::{
-    Confirm, CpuId, Entry, KickError, KickOutcome, Platform, StepError, StepResult, Tag,
+    Confirm, CpuId, Entry, KickError, KickOutcome, Platform, StepError, StepResult, Tag, Who,
 };
 use cpuhp_example_common::{Existence, Host, Hp, Machine, Slept, Unable};
 
@@ -26,8 +26,9 @@ impl<B: Board> Kernel<B> {
         let backend = self.wait_backend();
         let has_come = B::cancel(backend, cpu).is_err();
         let deadline = self.now() + SETTLE_NS;
+        // Asleep: where all CPUs share one thread of the host, spinning would keep it from its rest.
         while backend.confirm(cpu) == Confirm::Running && self.now() < deadline {
-            core::hint::spin_loop();
+            backend.wait(Who::Control(cpu), deadline);
         }
         if !has_come {
             backend.kick_done(cpu, KickOutcome::Lost);

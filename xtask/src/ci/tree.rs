@@ -6,6 +6,7 @@ use std::fs;
 use anyhow::{Context, Result};
 
 use super::builds::LIBRARIES;
+use super::guide;
 use super::sources::{self, Source};
 use crate::cargo;
 use crate::exit::Exit;
@@ -26,6 +27,7 @@ const PRIVATE: [&str; 3] = ["home", "Users", "root"];
 pub(super) fn run() -> Result<Exit> {
     let sources = sources::read()?;
     let mut wrong = check_members()?;
+    wrong.extend(guide::wrong(&sources));
     let paths = private_paths();
     for source in &sources {
         wrong.extend(check_length(source));
