@@ -363,7 +363,7 @@ impl<P: Platform, T: Trace> Cpuhp<'_, P, T> {
         let undoing = rec.mode.get() == BACK;
         let dir = if undoing { dir.opposite() } else { dir };
         match self.invoke(cpu, rec, cpu, at, dir, what) {
-            Ok(()) if !undoing && dir == Direction::Up && self.is_given_up(at, what) => {
+            Ok(()) if !undoing && dir == Direction::Up && !rec.edges.ap_settle() => {
                 rec.mode.set(BACK);
                 return Flow::Again;
             }

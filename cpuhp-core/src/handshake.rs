@@ -19,6 +19,7 @@
 //! | UP, DIE -> GONE | AP, store | Release | everything the AP wrote |
 //! | GONE, CANCELLED, PARKED -> DEAD | control, CAS | Relaxed | - (after `confirm`) |
 //! | `req`, `ack` | writer stores, reader loads | Release, Acquire | request, result |
+//! | `req`: given up, settled | registrar, AP, both fetch-or | Relaxed | - (one of them is first) |
 //! | `sync` read to decide | both sides | Acquire | the other side's last edge |
 
 mod request;
@@ -28,6 +29,7 @@ use crate::bulk::Suspend;
 use crate::step::{Rollback, StateId};
 use crate::sync::{AtomicU32, Ordering, zero_const};
 
+use request::{GIVEN_UP, SETTLED};
 pub(crate) use request::{Order, Request};
 pub use word::Tag;
 use word::{AUTO, BACK, RESUME};
@@ -170,6 +172,14 @@ impl Handshake {
         Request(self.req.load(Ordering::Relaxed))
     }
 
+    /// Waits no longer for the answer to an invocation; `false`, once, if the half has succeeded already
+    /// and the answer is under way.
+    pub(crate) fn give_up(&self) -> bool {
+        // Relaxed: one word decides between this and `ap_settle`; what the step wrote is carried by `ack`.
+        let before = self.req.fetch_or(GIVEN_UP, Ordering::Relaxed);
+        before & (SETTLED | GIVEN_UP) != SETTLED
+    }
+
     #[inline]
     fn withdraw(&self) {
         // Relaxed: the AP reads it only after the next start, whose edge carries it.
@@ -218,6 +228,13 @@ impl Handshake {
         // Acquire: what the control CPU wrote before it posted.
         let req = self.req.load(Ordering::Acquire);
         ((req ^ self.ack.load(Ordering::Relaxed)) & SEQ != 0).then_some(Request(req))
+    }
+
+    /// Notes that an invocation has succeeded; `false` if nobody waits for it any more, so that nobody else
+    /// will undo it.
+    pub(crate) fn ap_settle(&self) -> bool {
+        // Relaxed: as in `give_up`.
+        self.req.fetch_or(SETTLED, Ordering::Relaxed) & GIVEN_UP == 0
     }
 
     /// Answers `request`: its result words are written.

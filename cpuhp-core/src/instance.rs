@@ -83,9 +83,6 @@ pub(crate) trait Roster: Sync {
     /// Returns the one that is being added or removed.
     fn candidate(&self) -> Option<&'static dyn Member>;
 
-    /// Whether the candidate was given up while a CPU was inside it.
-    fn is_haunted(&self) -> bool;
-
     /// Ends an addition, a removal, or one that failed. While a CPU may be inside it, the instance stays
     /// taken. Under the write lock.
     fn finish(&self, change: Option<Direction>, left: Leftover);
@@ -118,10 +115,6 @@ impl<O: Object + ?Sized> Roster for Instances<O> {
         self.candidate.get().map(|one| one as &dyn Member)
     }
 
-    fn is_haunted(&self) -> bool {
-        self.haunted.load(Ordering::Acquire) != 0
-    }
-
     fn finish(&self, change: Option<Direction>, left: Leftover) {
         if let (Some(dir), Some(one)) = (change, self.candidate.get()) {
             match dir {
@@ -129,9 +122,8 @@ impl<O: Object + ?Sized> Roster for Instances<O> {
                 Direction::Down => self.unlink(one),
             }
         }
-        match left {
-            Leftover::None => self.forget_candidate(),
-            Leftover::Inside => self.haunted.store(1, Ordering::Release),
+        if left == Leftover::None {
+            self.forget_candidate();
         }
     }
 }
@@ -193,8 +185,6 @@ pub struct Instances<O: ?Sized + Sync + 'static = dyn MultiStep> {
     tail: AtomicRef<Instance<O>>,
     /// The one that is being added or removed: what an AP is asked to call.
     candidate: AtomicRef<Instance<O>>,
-    /// 1 while a CPU may be inside a candidate that was given up. Written under the write lock.
-    haunted: AtomicU32,
 }
 
 impl<O: ?Sized + Sync + 'static> Instances<O> {
@@ -205,7 +195,6 @@ impl<O: ?Sized + Sync + 'static> Instances<O> {
                 head: AtomicRef::new(),
                 tail: AtomicRef::new(),
                 candidate: AtomicRef::new(),
-                haunted: AtomicU32::new(0),
             }
         }
     }
@@ -272,7 +261,6 @@ impl<O: ?Sized + Sync + 'static> Instances<O> {
 
     /// Forgets a candidate that no CPU can be inside any more. Under the write lock.
     fn forget_candidate(&self) {
-        self.haunted.store(0, Ordering::Relaxed);
         if let Some(one) = self.candidate.get() {
             self.candidate.set(None);
             if !self.holds(one) {

@@ -172,7 +172,8 @@ impl LockWord {
     }
 
     pub(crate) fn is_disabled(&self) -> bool {
-        self.disabled.load(Ordering::Relaxed) != 0
+        // Acquire: what was done under the disablement; pairs with `enable`.
+        self.disabled.load(Ordering::Acquire) != 0
     }
 
     /// Adds one disablement; refused before the count could wrap. Under the write lock.
@@ -185,7 +186,8 @@ impl LockWord {
 
     /// Takes one back. Every caller holds exactly one.
     pub(crate) fn enable(&self) {
-        self.disabled.fetch_sub(1, Ordering::Relaxed);
+        // Release: pairs with `is_disabled`.
+        self.disabled.fetch_sub(1, Ordering::Release);
     }
 }
 

@@ -17,7 +17,7 @@ use crate::phase::{Bounds, Phase};
 use crate::platform::Platform;
 use crate::record::Record;
 use crate::step::StateId;
-use crate::sync::Ordering;
+use crate::sync::{Ordering, fence};
 use crate::trace::Trace;
 
 bitflags! {
@@ -90,6 +90,8 @@ impl<P: Platform, T: Trace> WriteGuard<'_, '_, P, T> {
         // last one away unseen.
         let before = rec.target.state();
         rec.target.set_state(target);
+        // Either this one sees what the other is about to do, or the other sees this.
+        fence(Ordering::SeqCst);
         if let Err(why) = hp.check_move(cpu, rec, target) {
             rec.target.set_state(before);
             // Release: the target is back before the next claim; pairs with it, as `close` does.

@@ -222,7 +222,7 @@ pub struct DynSlot {
     step: AtomicRef<Step>,
     /// Counts what was registered here; a handle of an older one is stale.
     pub(crate) generation: Own,
-    /// While a CPU may be inside the step: 1 = it is not registered yet, 2 = no longer.
+    /// 1 while a CPU may be inside a step that is not registered yet, or no longer.
     pub(crate) haunted: Own,
 }
 
@@ -262,12 +262,7 @@ impl DynSlot {
     /// Ends what is registered here: its handle is stale, walks pass it over, the slot stays taken.
     pub(crate) fn retire(&self) {
         self.generation.set(self.generation.get().wrapping_add(1));
-        self.haunted.set(2);
-    }
-
-    /// Whether its registration was given up, or has ended.
-    pub(crate) fn is_given_up(&self) -> bool {
-        self.haunted.get() == 2
+        self.haunted.set(1);
     }
 
     /// Frees it if nothing is registered. Under the write lock, with no CPU in flight.

@@ -285,3 +285,45 @@ fn a_step_torn_behind_the_back_of_an_operation_ends_it() {
     with(World::forgive);
     assert_eq!(bench.go(0, Way::Op(OpFlags::FORCE)), Ok(()));
 }
+
+/// While a CPU is half up nothing comes or goes at that state: on that CPU nobody knows which of the others
+/// are up. Elsewhere it does, and here too once a forced teardown has passed it.
+#[test]
+fn no_instance_comes_or_goes_where_a_cpu_is_half_up() {
+    for at in [2, 11, 16] {
+        let bench = Bench::over(populated(2, 1).hp, &FULL);
+        let hp = bench.hp;
+        with(|w| {
+            w.rule_on(None, (at, Some(1)), Direction::Up, Act::Fail(-1));
+            w.rule_on(None, (at, Some(0)), Direction::Down, Act::Fail(-2));
+        });
+        assert!(bench.go(ONLINE, Way::Drive).is_err());
+        with(World::forgive);
+        with(|w| w.set_torn(Some((0, at))));
+        let (new, state) = (instance(at, 5), StateId::new(at));
+        let before = snapshot(hp);
+        let error = add(hp, at, new).expect_err("it is half up");
+        let RegisterError::Refused(error) = error else {
+            panic!("{error}");
+        };
+        assert_eq!((error.cpu(), error.why()), (bench.id(), Some(Why::Torn)));
+        assert!(!new.is_linked());
+        let listed = |hp: &Machine| {
+            let mut text = String::new();
+            assert_eq!(hp.read_node("instances", &mut text), Ok(()));
+            text
+        };
+        let instances = listed(hp);
+        assert_eq!(snapshot(hp), before);
+        let other = if at == 2 { 11 } else { 2 };
+        assert_eq!(
+            hp.add_instance(StateId::new(other), instance(other, 6), Calls::Skip),
+            Ok(())
+        );
+        assert_ne!(listed(hp), instances);
+        assert_eq!(bench.go(0, Way::Op(OpFlags::FORCE)), Ok(()));
+        assert_eq!(hp.add_instance(state, new, Calls::Skip), Ok(()));
+        let gone = with(|w| w.registering(|| hp.remove_instance(state, new, Calls::Skip)));
+        assert_eq!(gone, Ok(0));
+    }
+}

@@ -32,6 +32,10 @@ const LEAVING: u32 = 1 << 22;
 const SUSPEND: u32 = 1 << 19;
 /// Errors on the way down are counted and passed over.
 const FORCE: u32 = 1 << 21;
+/// Of an invocation: its registrar waits no longer. In place of [`LEAVING`].
+pub(super) const GIVEN_UP: u32 = 1 << 22;
+/// Of an invocation: the half has succeeded, the answer follows. In place of [`ROLLBACK`].
+pub(super) const SETTLED: u32 = 1 << 23;
 /// Call the instance that is being added or removed, not the step.
 const CANDIDATE: u32 = 1 << 20;
 

@@ -65,9 +65,9 @@ impl<P: Platform, T: Trace> Cpuhp<'_, P, T> {
             Ask::Register(range, step) => self.job_of_register(range, step),
             Ask::Unregister(handle) => self.job_of_unregister(handle),
             Ask::Instance(dir, at, instance) => {
-                if let Some(cpu) = self.all_cpus().find(|cpu| self.is_among(*cpu, at)) {
-                    // An operation that can be resumed stands between two of them.
-                    return Err(busy(cpu));
+                let blocked = |cpu| self.among(cpu, at).map(|why| OpError::refused(cpu, why));
+                if let Some(refused) = self.all_cpus().find_map(blocked) {
+                    return Err(refused.into());
                 }
                 let step = self.step(at);
                 let list = step.and_then(|step| Some((step.meta(), step.list()?)));

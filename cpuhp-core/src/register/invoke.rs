@@ -1,12 +1,12 @@
 //! One half of one state, called on a CPU for a registration: the state does not move.
 
 use crate::cpu::CpuId;
+use crate::error::Why;
 use crate::handshake::Tag;
 use crate::hotplug::{Cpuhp, Task};
-use crate::instance::Roster;
 use crate::platform::Platform;
-use crate::record::{DynSlot, Record};
-use crate::step::{Direction, Half, How, Section, StateId, StepResult};
+use crate::record::Record;
+use crate::step::{Direction, How, Section, StateId, StepResult};
 use crate::sync::Ordering;
 use crate::trace::Trace;
 use crate::walk::{Cursor, Invoke};
@@ -36,12 +36,16 @@ impl<P: Platform, T: Trace> Cpuhp<'_, P, T> {
         stop.result
     }
 
-    /// Whether a CPU that rests has some instances of this state behind it and some before it.
-    pub(super) fn is_among(&self, cpu: CpuId, at: StateId) -> bool {
-        self.record(cpu).is_some_and(|rec| {
-            let kept = Cursor::read(&rec.cursor);
-            kept.is_some_and(|kept| kept.state(rec.state()) == at)
-        })
+    /// Why a CPU that rests has some instances of this state behind it and some before it: an operation that
+    /// can be resumed stands between two of them, or the step is half up.
+    pub(super) fn among(&self, cpu: CpuId, at: StateId) -> Option<Why> {
+        let rec = self.record(cpu)?;
+        let between = |kept: Cursor| kept.state(rec.state()) == at;
+        if Cursor::read(&rec.cursor).is_some_and(between) {
+            Some(Why::Busy)
+        } else {
+            (rec.torn() == Some(at)).then_some(Why::Torn)
+        }
     }
 
     /// Whether a CPU is in flight, or held by an operation.
@@ -51,22 +55,5 @@ impl<P: Platform, T: Trace> Cpuhp<'_, P, T> {
             let asked = tag == Tag::Up && !rec.edges.answered();
             tag.is_moving() || asked || rec.owner.load(Ordering::Relaxed) != 0
         })
-    }
-
-    /// Whether the registration of this state, or of its candidate instance, was given up while a CPU
-    /// was inside it.
-    pub(crate) fn is_given_up(&self, at: StateId, what: Invoke) -> bool {
-        match what {
-            Invoke::Step => self.slot(at).is_some_and(DynSlot::is_given_up),
-            Invoke::Candidate => self.roster(at).is_some_and(Roster::is_haunted),
-        }
-    }
-
-    /// Returns the instances of a multi-instance state.
-    pub(super) fn roster(&self, at: StateId) -> Option<&'static dyn Roster> {
-        match self.table().starting.get(at) {
-            Some(step) => step.roster(),
-            None => self.step(at).and_then(Half::roster),
-        }
     }
 }

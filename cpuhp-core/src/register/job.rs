@@ -254,8 +254,13 @@ impl RegisterOp {
         if result != Err(StepError::WOULD_BLOCK) || hp.platform().now() < self.deadline {
             return result;
         }
-        // Whatever it is in the middle of may still run: what it uses stays taken.
         if !here {
+            if !rec.edges.give_up() {
+                // It has done it: what remains is one store, for which there is time.
+                self.arm(hp);
+                return result;
+            }
+            // Whatever it is in the middle of may still run: what it uses stays taken.
             self.left = Leftover::Inside;
         }
         Err(StepError::STUCK)

@@ -5,7 +5,7 @@ use cpuhp_core::{Direction, OpFlags, StateId, StepError};
 use crate::ap;
 use crate::check::Model;
 use crate::control::Control;
-use crate::steps::{hp, lean, veto};
+use crate::steps::{grow, hp, lean, veto};
 use crate::world::{AP, Family, Kick, Patience, Plan};
 
 const BLOCKING: Plan = Plan::of(Family::Blocking);
@@ -145,6 +145,23 @@ fn b10_give_up_against_die() {
         let control = Control::new(world, &lean::TABLE);
         assert_eq!(control.to(lean::KICK, OpFlags::empty()), Some(Ok(())));
         assert_eq!(control.to(StateId::OFFLINE, OpFlags::empty()), Some(Ok(())));
+        control.finish();
+    });
+}
+
+/// A registration asks, and is answered.
+#[test]
+fn b11_register() {
+    let plan = Plan {
+        slots: 1,
+        ..BLOCKING
+    };
+    Model::of("b11_register").check(plan, |world| {
+        let control = Control::new(world, &grow::TABLE);
+        assert!(control.aside(grow::ONLINE));
+        let added = control.register(None, || {});
+        assert!(added.is_some_and(|added| added.is_ok()));
+        assert!(control.aside(StateId::OFFLINE));
         control.finish();
     });
 }

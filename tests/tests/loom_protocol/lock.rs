@@ -1,16 +1,16 @@
-//! Spinning: the write lock between two control CPUs.
+//! Spinning: the hotplug lock between writers and readers, and disablements.
 
 use core::task::Poll;
 use std::rc::Rc;
 
-use cpuhp_core::{OpFlags, StateId, Why, WriteGuard};
+use cpuhp_core::{OpFlags, Which, Why};
 use loom::thread;
 
-use crate::board::{Board, Hotplug, Log, hotplug, hotplug_in};
+use crate::board::{Hotplug, hotplug, hotplug_in};
 use crate::check::{self, Model};
 use crate::control::Control;
 use crate::steps::lean;
-use crate::world::{AP, Event, Family, Kick, Plan, World};
+use crate::world::{AP, AP2, BOOT, Event, Family, Kick, Plan, World};
 
 /// The writer word: one holder at a time, and the next one sees what the last one wrote.
 #[test]
@@ -56,43 +56,73 @@ fn take_twice(world: &World, hp: &Hotplug<'_>) {
     }
 }
 
-/// The owner word: two drivers under one guard never move one CPU together, and the next one sees
-/// what the last one wrote.
+/// Readers count themselves and look for a writer, the writer announces itself and looks for readers: one
+/// of the two sees the other, and each sees what the other did before.
 #[test]
-fn t1_two_drivers_bounded() {
-    Model::bounded("t1_two_drivers_bounded", 2, 3).check(Plan::of(Family::Spinning), |world| {
-        world.note(Event::Begin(AP, lean::STACK));
-        // The guard is shared, so it outlives the execution.
-        let world: &'static Rc<World> = Box::leak(Box::new(Rc::clone(world)));
-        let control: &'static Control<'static> =
-            Box::leak(Box::new(Control::new(world, &lean::TABLE)));
-        let guard = control.hp.try_write().expect("nobody else runs yet");
-        let guard: &'static Guard = Box::leak(Box::new(guard));
-        world.live.set(2);
-        thread::spawn(|| {
-            drive(guard, lean::STACK);
-            check::leave(world, &lean::TABLE);
-        });
-        drive(guard, StateId::OFFLINE);
-        drive(guard, lean::STACK);
+fn l10_readers() {
+    let plan = Plan {
+        cpus: 3,
+        ..Plan::of(Family::Spinning)
+    };
+    let model = Model {
+        threads: 3,
+        ..Model::of("l10_readers")
+    };
+    model.check(plan, |world| {
+        let control = Control::new(world, &lean::TABLE);
+        world.live.set(3);
+        for cpu in [AP, AP2] {
+            let theirs = Rc::clone(world);
+            thread::spawn(move || {
+                match hotplug(&theirs, &lean::TABLE, cpu).try_read() {
+                    Ok(reader) => {
+                        let _ = theirs.guarded.get();
+                        drop(reader);
+                    }
+                    Err(refused) => assert_eq!(refused.why(), Some(Why::Busy)),
+                }
+                check::leave(&theirs, &lean::TABLE);
+            });
+        }
+        let mut writing = control.hp.begin_write().expect("nobody else writes");
+        for _ in 0..2 {
+            if let Poll::Ready(guard) = writing.poll() {
+                world.guarded.set(1);
+                drop(guard);
+                break;
+            }
+            thread::yield_now();
+        }
+        drop(writing);
         check::leave(world, &lean::TABLE);
     });
 }
 
-type Guard = WriteGuard<'static, 'static, Board, Log>;
-
-/// Tries once; nobody waits for another driver.
-fn drive(guard: &Guard, target: StateId) {
-    match guard.op(AP, target, OpFlags::empty()) {
-        Err(refused) => assert_eq!(refused.why(), Some(Why::Busy)),
-        Ok(mut op) => {
-            assert_eq!(op.poll(guard), Poll::Ready(Ok(())));
-            let stale = op.poll(guard).map_err(|err| err.why());
-            assert_eq!(
-                stale,
-                Poll::Ready(Err(Some(Why::Stale))),
-                "its stamp is dead (P13)"
-            );
-        }
-    }
+/// Who ends a disablement has done before it whatever had to be done while no CPU moves.
+#[test]
+fn l15_disabled() {
+    Model::of("l15_disabled").check(Plan::of(Family::Spinning), |world| {
+        let control = Control::new(world, &lean::TABLE);
+        let guard = control.hp.try_write().expect("nobody else runs yet");
+        let disabled = guard.disable().expect("it is the first one");
+        drop(guard);
+        world.live.set(2);
+        let theirs = Rc::clone(world);
+        thread::spawn(move || {
+            let hp = hotplug_in(&theirs, &lean::TABLE, BOOT, 7);
+            let guard = hp.try_write().expect("nobody else takes the lock");
+            match guard.bring_up(Which::All) {
+                Ok(op) => {
+                    theirs.guarded.set(2);
+                    drop(op);
+                }
+                Err(refused) => assert_eq!(refused.why(), Some(Why::Disabled)),
+            }
+            drop(guard);
+            check::leave(&theirs, &lean::TABLE);
+        });
+        world.guarded.set(1);
+        drop(disabled);
+        check::leave(world, &lean::TABLE);
+    });
 }

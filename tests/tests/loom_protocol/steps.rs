@@ -53,6 +53,21 @@ states! {
     }
 }
 
+states! {
+    /// One step, and room for one that is registered while the CPU is up.
+    pub(crate) mod grow {
+        prepare { STACK = Step::new("stack:prepare").up(stack_up).down(stack_down).parallel(); }
+        starting {}
+        online { BASE = Step::new("base:online").up(base_up).down(base_down).parallel(); } dynamic[1]
+    }
+}
+
+/// What is registered in the room of [`grow`].
+pub(crate) static GROWN: Step = Step::new("grown:online")
+    .up(grown_up)
+    .down(grown_down)
+    .parallel();
+
 fn with(c: &Ctx<'_>, act: impl FnOnce(&World, &PerCpu)) {
     let world = world();
     act(&world, world.on(c.cpu()));
@@ -123,6 +138,24 @@ fn pend_up(c: &Ctx<'_>) -> StepResult {
 }
 
 fn work_down(c: &Ctx<'_>) -> StepResult {
+    with(c, |_, on| on.work.set(0));
+    Ok(())
+}
+
+fn base_up(_: &Ctx<'_>) -> StepResult {
+    Ok(())
+}
+
+fn base_down(_: &Ctx<'_>) -> StepResult {
+    Ok(())
+}
+
+fn grown_up(c: &Ctx<'_>) -> StepResult {
+    with(c, |_, on| on.work.set(on.task.get() + 1));
+    veto(c, Direction::Up)
+}
+
+fn grown_down(c: &Ctx<'_>) -> StepResult {
     with(c, |_, on| on.work.set(0));
     Ok(())
 }

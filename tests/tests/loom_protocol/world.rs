@@ -8,7 +8,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use cpuhp_core::{
-    Confirm, CpuId, Direction, LockWord, MaskWord, Record, StateId, StepError, Storage,
+    Confirm, CpuId, Direction, DynSlot, LockWord, MaskWord, Record, StateId, StepError, Storage,
 };
 use loom::cell::Cell as Data;
 use loom::sync::atomic::{AtomicU32, Ordering};
@@ -69,6 +69,8 @@ pub(crate) struct Plan {
     pub(crate) family: Family,
     /// CPUs of the machine; CPU 0 is the boot CPU.
     pub(crate) cpus: usize,
+    /// Slots for dynamic states.
+    pub(crate) slots: usize,
     pub(crate) kick: Kick,
     pub(crate) firmware: Firmware,
     /// Whether a wait that spins returns at any time, or only when notified or when all wait.
@@ -95,6 +97,7 @@ impl Plan {
         Self {
             family,
             cpus: 2,
+            slots: 0,
             kick: Kick::Ordered,
             firmware: Firmware::Edge,
             spurious: false,
@@ -173,6 +176,7 @@ pub(crate) struct World {
     pub(crate) kick: Cell<Kick>,
     records: Vec<Record>,
     masks: Vec<MaskWord>,
+    slots: Vec<DynSlot>,
     lock: LockWord,
     cpus: Vec<PerCpu>,
     /// Guarded by the hotplug lock alone.
@@ -231,6 +235,7 @@ impl World {
             masks: (0..Storage::mask_words(plan.cpus))
                 .map(|_| MaskWord::new(0))
                 .collect(),
+            slots: (0..plan.slots).map(|_| DynSlot::new()).collect(),
             lock: LockWord::new(),
             cpus: (0..plan.cpus).map(|_| PerCpu::new()).collect(),
             guarded: Data::new(0),
@@ -256,7 +261,7 @@ impl World {
 
     /// Lends the storage under test.
     pub(crate) fn storage(&self) -> Storage<'_> {
-        Storage::from_parts(&self.records, &self.masks, &[], &self.lock)
+        Storage::from_parts(&self.records, &self.masks, &self.slots, &self.lock)
             .expect("the masks fit the records")
     }
 
