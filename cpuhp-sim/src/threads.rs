@@ -9,7 +9,7 @@ mod run_on;
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -21,9 +21,14 @@ use cpu::Cpu;
 
 thread_local! {
     static THIS: Cell<u32> = const { Cell::new(u32::MAX) };
+    /// Which context a thread is; 0 = not numbered yet.
+    static CONTEXT: Cell<u32> = const { Cell::new(0) };
     /// Count of control notifications that this thread has seen.
     static SEEN: Cell<u64> = const { Cell::new(0) };
 }
+
+/// How many threads have been numbered.
+static CONTEXTS: AtomicU32 = AtomicU32::new(0);
 
 /// Longest wait of a thread without another look.
 const LONG: Duration = Duration::from_secs(3600);
@@ -165,6 +170,15 @@ impl Threads {
         })
     }
 
+    /// Runs `run` on the calling thread as one more context of `cpu`, as of a kernel that schedules several
+    /// threads there.
+    pub fn as_context_of<R>(&self, cpu: CpuId, run: impl FnOnce() -> R) -> R {
+        let before = THIS.replace(cpu.get());
+        let result = run();
+        THIS.set(before);
+        result
+    }
+
     fn cpu(&self, cpu: CpuId) -> Option<&Cpu> {
         self.cpus.get(cpu.index())
     }
@@ -289,6 +303,13 @@ impl Platform for Threads {
 
     fn this_cpu(&self) -> CpuId {
         CpuId::new(THIS.get())
+    }
+
+    fn context(&self) -> u32 {
+        if CONTEXT.get() == 0 {
+            CONTEXT.set(CONTEXTS.fetch_add(1, Ordering::Relaxed) + 1);
+        }
+        CONTEXT.get()
     }
 
     fn kick(&self, cpu: CpuId, _epoch: u16) -> Result<(), KickError> {
