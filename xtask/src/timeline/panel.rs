@@ -69,9 +69,10 @@ fn modes(trace: &Trace) -> Vec<(&Window, usize)> {
 }
 
 fn panel(trace: &Trace, title: String, from: u64, to: u64, rounds: usize) -> Panel<'_> {
-    // What comes before anything happens would only shrink the rest.
-    let first = trace.times().filter(|t| (from..=to).contains(t)).min();
-    let from = first.unwrap_or(from);
+    // Before the first event and after the last nothing is seen; it would only shrink the rest.
+    let times = || trace.times().filter(|t| (from..=to).contains(t));
+    let ends = (times().min(), times().max());
+    let (from, to) = (ends.0.unwrap_or(from), ends.1.unwrap_or(to));
     let marks = || {
         let inside = |t: u64| (from..=to).contains(&t);
         trace.marks.iter().filter(move |mark| inside(mark.t))

@@ -191,9 +191,10 @@ fn panel_much_shorter_than_the_longest_is_shown_enlarged_as_well() {
     let mut lines = machine(4);
     lines.push(json!({"ev": "window", "mode": "serial", "t0": 0, "t1": 101_019_500}));
     lines.push(json!({"ev": "window", "mode": "parallel", "t0": 0, "t1": 11_019_500}));
-    // The first kick is at 1.0195 ms and the first event at 1.01 ms: 100.0095 ms against 10.0095 ms.
+    lines.push(json!({"ev": "kick", "cpu": 1, "t": 90_000_000}));
+    // From the first event at 1.01 ms to the last one, at 90 ms and at 5.03 ms: what a window has beside them does not count.
     let svg = sound(&lines).svg;
-    assert!(svg.contains(">parallel, enlarged 9 times<"), "{svg}");
+    assert!(svg.contains(">parallel, enlarged 22 times<"), "{svg}");
     assert!(!svg.contains("serial, enlarged"), "{svg}");
 }
 
