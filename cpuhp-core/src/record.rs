@@ -234,8 +234,9 @@ impl DynSlot {
         }
     }
 
-    /// Returns the state that is registered here.
-    pub(crate) fn get(&self) -> Option<&'static Step> {
+    /// Returns the step that is registered here.
+    #[inline]
+    pub fn get(&self) -> Option<&'static Step> {
         self.step.get().filter(|_| self.haunted.get() == 0)
     }
 

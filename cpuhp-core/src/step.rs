@@ -371,6 +371,15 @@ impl StartStep {
 }
 
 impl Step {
+    /// Returns what is called in this direction, if anything.
+    #[inline]
+    pub const fn callback(&self, dir: Direction) -> Option<StepFn> {
+        match dir {
+            Direction::Up => self.up,
+            Direction::Down => self.down,
+        }
+    }
+
     pub(crate) const fn list(&self) -> Option<&'static Instances> {
         self.multi
     }

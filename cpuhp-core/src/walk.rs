@@ -7,6 +7,7 @@
 mod multi;
 
 use core::cell::Cell;
+use core::ops::Range;
 
 use crate::cpu::CpuId;
 use crate::error::StepError;
@@ -64,143 +65,179 @@ impl<T: Trace> Walk<'_, T> {
     /// Walks towards `goal`, which lies in the same section as the present state or at its edge.
     #[inline(never)]
     pub(crate) fn run(&self, goal: StateId) -> StepResult {
-        if self.rec.fail.get() | self.rec.cursor.get() == 0 {
-            return self.go(goal);
+        // What is rare is asked once, not at every step.
+        if self.rec.fail.get() | self.rec.cursor.get() == 0 && !self.ctx.is_forced() {
+            self.go(goal)
+        } else {
+            self.go_watched(goal)
         }
-        self.go_watched(goal)
     }
 
-    /// Walks where a fault is armed, or a step is in the middle of its instances.
+    /// Walks where a fault is armed, where a step is in the middle of its instances, or by force.
     #[cold]
+    #[inline(never)]
     fn go_watched(&self, goal: StateId) -> StepResult {
+        loop {
+            let armed = self.watch(goal)?;
+            let walked = self.go(armed.map_or(goal, |at| self.before(at, goal)));
+            let error = match (walked, armed) {
+                (Ok(()), None) => return Ok(()),
+                (Ok(()), Some(at)) => self.hit(at, goal),
+                (Err(error), _) => error,
+            };
+            self.judge(error)?;
+            // Passed over.
+            let state = self.at();
+            self.store(match self.direction(goal) {
+                Direction::Up => state.above(),
+                Direction::Down => state.below(),
+            });
+        }
+    }
+
+    /// Looks where a walk to `goal` meets an armed fault: the range is cut there. What was left in the
+    /// middle of its instances by a walk in the other direction is undone first.
+    fn watch(&self, goal: StateId) -> Result<Option<StateId>, StepError> {
         let dir = self.direction(goal);
-        let begun = Cursor::read(&self.rec.cursor);
-        if let Some(kept) = begun
+        if let Some(kept) = Cursor::read(&self.rec.cursor)
             && kept.dir != dir
         {
             self.give_up(kept)?;
         }
-        // The range is cut at an armed fault once, not asked at every step. A step that has begun is
-        // met the next time.
+        // A step that has begun is met the next time.
         let begun = Cursor::read(&self.rec.cursor).map(|kept| kept.state(self.at()));
-        let armed = fault::between(self.rec, dir, goal)
-            .filter(|at| !self.ctx.is_rollback() && begun != Some(*at));
-        let Some(at) = armed else {
-            return self.go(goal);
-        };
-        self.go(match dir {
-            Direction::Up => at.below(),
-            Direction::Down => at,
-        })?;
-        // It is reached: the step is not called.
-        self.rec.fail.set(0);
-        if T::ON {
-            self.trace
-                .fault(&self.event(self.name(at), dir, at, &self.ctx));
-        }
-        self.judge(StepError::INJECTED)?;
-        self.store(at.below());
-        self.go(goal)
+        let armed = fault::between(self.rec, dir, goal);
+        Ok(armed.filter(|at| !self.ctx.is_rollback() && begun != Some(*at)))
     }
 
+    /// Returns the state in which a walk to `goal` is about to call the step at `at`.
+    fn before(&self, at: StateId, goal: StateId) -> StateId {
+        if goal < self.at() { at } else { at.below() }
+    }
+
+    /// An armed fault is reached: the step is not called.
+    fn hit(&self, at: StateId, goal: StateId) -> StepError {
+        self.rec.fail.set(0);
+        if T::ON {
+            let event = self.event(self.name(at), self.direction(goal), at, &self.ctx);
+            self.trace.fault(&event);
+        }
+        StepError::INJECTED
+    }
+
+    #[inline(never)]
     fn go(&self, goal: StateId) -> StepResult {
-        let (table, dir) = (self.table, self.direction(goal));
-        match self.ctx.how.section {
-            Section::Prepare => self.part(&table.prepare, dir, goal)?,
-            Section::Starting => self.row(&table.starting, dir, goal)?,
-            Section::Online => self.part(&table.online, dir, goal)?,
+        let (state, to) = (u32::from(self.at().get()), u32::from(goal.get()));
+        let way = Way {
+            dir: if to < state {
+                Direction::Down
+            } else {
+                Direction::Up
+            },
+            first: state.min(to) + 1,
+            end: state.max(to) + 1,
+        };
+        let part = match self.ctx.how.section {
+            Section::Prepare => Some(&self.table.prepare),
+            Section::Starting => None,
+            Section::Online => Some(&self.table.online),
+        };
+        match part {
+            None => self.row(&self.table.starting, way)?,
+            Some(part) => self.part(part, way)?,
         }
         // A built-in state has no step.
         self.store(goal);
         Ok(())
     }
 
-    fn part(&self, part: &Part, dir: Direction, goal: StateId) -> StepResult {
-        let (first, last) = match dir {
+    #[inline]
+    fn part(&self, part: &Part, way: Way) -> StepResult {
+        let (near, far) = match way.dir {
             Direction::Up => (&part.low, &part.high),
             Direction::Down => (&part.high, &part.low),
         };
-        self.row(first, dir, goal)?;
-        self.slots(part.dynamic, dir, goal)?;
-        self.row(last, dir, goal)
+        if way.meets(near.first, near.end()) {
+            self.row(near, way)?;
+        }
+        if part.dynamic.capacity() > 0 {
+            self.slots(part.dynamic, way)?;
+        }
+        if way.meets(far.first, far.end()) {
+            self.row(far, way)?;
+        }
+        Ok(())
     }
 
-    /// Walks what is left of `row` on the way to `goal`.
+    /// Walks what there is of `row` on the way.
     #[inline(never)]
-    fn row<S: Half>(&self, row: &Row<S>, dir: Direction, goal: StateId) -> StepResult {
-        let (first, end) = self.left(row.first, row.end(), goal);
-        let offset = |number: u16| usize::from(number.wrapping_sub(row.first));
-        let steps = row.steps.get(offset(first)..offset(end));
-        let Some(steps) = steps.filter(|steps| !steps.is_empty()) else {
-            return Ok(());
-        };
-        match dir {
+    fn row<S: Half>(&self, row: &Row<S>, way: Way) -> StepResult {
+        let way = way.within(row.first, row.end());
+        match row.steps.get(way.above(row.first)) {
+            Some(steps) => self.each(steps.iter().map(Some), way),
+            None => Ok(()),
+        }
+    }
+
+    /// Walks what there is of the registered states of a dynamic range.
+    #[inline(never)]
+    fn slots(&self, range: DynRange, way: Way) -> StepResult {
+        let first = range.first().get();
+        let way = way.within(first, first + range.capacity());
+        let slots = self.slots.get(range.slots()).unwrap_or_default();
+        match slots.get(way.above(first)) {
+            Some(slots) => self.each(slots.iter().map(DynSlot::get), way),
+            None => Ok(()),
+        }
+    }
+
+    /// Walks the steps of a way; what is not there counts as walked.
+    #[expect(
+        clippy::explicit_counter_loop,
+        reason = "one counter and one slice: anything else costs an instruction per step"
+    )]
+    #[inline]
+    fn each<'s, S: Half>(
+        &self,
+        steps: impl DoubleEndedIterator<Item = Option<&'s S>>,
+        way: Way,
+    ) -> StepResult {
+        let state = &self.rec.state;
+        match way.dir {
             Direction::Up => {
-                let mut at = StateId::new(first).below();
-                self.store(at);
+                let mut at = way.first;
+                state.store(at - 1, Ordering::Relaxed);
                 for step in steps {
-                    at = at.above();
                     self.step(step, Direction::Up, at)?;
-                    self.store(at);
+                    state.store(at, Ordering::Relaxed);
+                    at += 1;
                 }
             }
             Direction::Down => {
-                let mut at = StateId::new(end).below();
-                self.store(at);
-                for step in steps.iter().rev() {
+                let mut at = way.end - 1;
+                state.store(at, Ordering::Relaxed);
+                for step in steps.rev() {
                     self.step(step, Direction::Down, at)?;
-                    at = at.below();
-                    self.store(at);
+                    at -= 1;
+                    state.store(at, Ordering::Relaxed);
                 }
             }
         }
         Ok(())
     }
 
-    /// Walks what is left of the registered states of a dynamic range.
-    #[inline(never)]
-    fn slots(&self, range: DynRange, dir: Direction, goal: StateId) -> StepResult {
-        let base = range.first().get();
-        let (mut first, mut end) = self.left(base, base + range.capacity(), goal);
-        let row = self.slots.get(range.slots()).unwrap_or_default();
-        while first < end {
-            let number = match dir {
-                Direction::Up => first,
-                Direction::Down => end - 1,
-            };
-            let (at, slot) = (StateId::new(number), row.get(usize::from(number - base)));
-            let (before, after) = match dir {
-                Direction::Up => (at.below(), at),
-                Direction::Down => (at, at.below()),
-            };
-            if let Some(step) = slot.and_then(DynSlot::get) {
-                self.store(before);
-                self.step(step, dir, at)?;
-                self.store(after);
-            }
-            match dir {
-                Direction::Up => first += 1,
-                Direction::Down => end -= 1,
-            }
-        }
-        Ok(())
-    }
-
-    /// Returns which of the numbers `first .. end` are still to be walked; none if it ends where it begins
-    /// or below.
-    fn left(&self, first: u16, end: u16, goal: StateId) -> (u16, u16) {
-        let (state, goal) = (self.at().get(), goal.get());
-        (first.max(state.min(goal) + 1), end.min(state.max(goal) + 1))
-    }
-
+    /// Calls one half of one step; a state that nobody registered has none.
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "a number of the table, as it is stored in the record"
+    )]
     #[inline]
-    fn step<S: Half>(&self, step: &S, dir: Direction, at: StateId) -> StepResult {
+    fn step<S: Half>(&self, step: Option<&S>, dir: Direction, number: u32) -> StepResult {
+        let Some(step) = step else { return Ok(()) };
+        let at = StateId::new(number as u16);
         if let Some(half) = step.half(dir) {
             let call = || S::call(half, &self.ctx);
-            match self.traced(step.meta(), dir, at, &self.ctx, call) {
-                Ok(()) => Ok(()),
-                Err(error) => self.judge(error),
-            }
+            self.traced(step.meta(), dir, at, &self.ctx, call)
         } else if let Some(list) = step.roster() {
             self.multi(list, step.meta(), dir, at)
         } else {
@@ -279,6 +316,7 @@ impl<T: Trace> Walk<'_, T> {
 
     /// What an error means: a forced walk passes over it and counts it.
     #[cold]
+    #[inline(never)]
     fn judge(&self, error: StepError) -> StepResult {
         if error == StepError::WOULD_BLOCK || !self.ctx.is_forced() {
             return Err(error);
@@ -311,6 +349,39 @@ impl<T: Trace> Walk<'_, T> {
         } else {
             Direction::Up
         }
+    }
+}
+
+/// Which states a walk passes: those numbered `first .. end`, in this direction.
+#[derive(Clone, Copy)]
+struct Way {
+    dir: Direction,
+    first: u32,
+    end: u32,
+}
+
+impl Way {
+    /// Whether it passes any state of a row.
+    #[inline]
+    fn meets(self, first: u16, end: u16) -> bool {
+        self.first < u32::from(end) && u32::from(first) < self.end
+    }
+
+    /// The part of it that is in a row of states; its end may be below its beginning.
+    #[inline]
+    fn within(self, first: u16, end: u16) -> Self {
+        Self {
+            dir: self.dir,
+            first: self.first.max(u32::from(first)),
+            end: self.end.min(u32::from(end)),
+        }
+    }
+
+    /// Its states as indices of a row that begins with `first`.
+    #[inline]
+    fn above(self, first: u16) -> Range<usize> {
+        let index = |number: u32| number.wrapping_sub(u32::from(first)) as usize;
+        index(self.first)..index(self.end)
     }
 }
 

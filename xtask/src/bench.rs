@@ -1,5 +1,7 @@
 //! `cargo xtask bench`: what parallel bringup gains and what the state machine costs, as ratios against bounds.
 //!
+//! `walk` counts instructions on this machine; the others boot a kernel.
+//!
 //! Times of an emulated machine mean nothing by themselves, and differ from one boot to the next. So both figures of a ratio
 //! come from one boot, in which the modes alternate, and are minima over its rounds.
 
@@ -17,6 +19,8 @@ use crate::plan::{Plan, Scenario, parse_params};
 use crate::progress::Progress;
 use crate::record::Log;
 use crate::show;
+
+mod walk;
 
 /// Boots until the bound is met, at most. Other work on the host disturbs a window here and there; what the code itself
 /// costs is there in every boot.
@@ -121,6 +125,29 @@ struct Measured {
 /// # Errors
 /// An unknown name, or a kernel that does not build.
 pub(crate) fn run(name: Option<&str>) -> Result<Exit> {
+    match name {
+        Some(WALK) => walk::run(),
+        Some(name) => run_booted(Some(name)),
+        None => {
+            let walked = walk::run()?;
+            let booted = run_booted(None)?;
+            Ok(if walked == Exit::Pass { booted } else { walked })
+        }
+    }
+}
+
+/// The name of the one that needs no booted kernel.
+const WALK: &str = "walk";
+
+/// Counts the instructions of a walk: a part of `ci`.
+///
+/// # Errors
+/// As [`run`].
+pub(crate) fn run_walk() -> Result<Exit> {
+    walk::run()
+}
+
+fn run_booted(name: Option<&str>) -> Result<Exit> {
     let chosen = choose(name)?;
     if let Err(missing) = Arch::X86_64.emulator().map_or(Ok(()), install::ensure_qemu) {
         println!("skipped: {missing}");
@@ -173,7 +200,7 @@ fn choose(name: Option<&str>) -> Result<Vec<&'static Bench>> {
     let chosen: Vec<&Bench> = BENCHES.iter().filter(is_chosen).collect();
     if let (true, Some(name)) = (chosen.is_empty(), name) {
         return Err(usage(format!(
-            "no bench `{name}`; there are raw, boot and cycle"
+            "no bench `{name}`; there are walk, raw, boot and cycle"
         )));
     }
     Ok(chosen)

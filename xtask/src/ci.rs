@@ -7,7 +7,7 @@ use clap::ValueEnum;
 
 use crate::cli::{LoomArgs, SimArgs};
 use crate::exit::Exit;
-use crate::{loom, miri, mutants, show, sim, size};
+use crate::{bench, loom, miri, mutants, show, sim, size};
 
 mod builds;
 mod guide;
@@ -39,6 +39,8 @@ pub(crate) enum Part {
     Package,
     /// `cargo xtask size`
     Size,
+    /// `cargo xtask bench walk`
+    Walk,
     /// `cargo xtask sim`
     Sim,
     /// `cargo xtask loom`
@@ -61,6 +63,7 @@ impl Part {
             Self::Msrv => "msrv",
             Self::Package => "package",
             Self::Size => "size",
+            Self::Walk => "walk",
             Self::Sim => "sim",
             Self::Loom => "loom",
             Self::Mutants => "mutants",
@@ -79,6 +82,7 @@ impl Part {
             Self::Msrv => builds::msrv(),
             Self::Package => package::run(),
             Self::Size => size::run(),
+            Self::Walk => bench::run_walk(),
             Self::Sim => sim::run(&SimArgs::default()),
             Self::Loom => loom::run(&LoomArgs::default()),
             Self::Mutants => mutants::run(None),

@@ -53,9 +53,10 @@ pub(crate) enum Command {
     Size,
     /// Run latency models of machines from 28 to 65,536 CPUs in virtual time, beside what was published about them
     Sim(SimArgs),
-    /// Boot with 64 CPUs and show what parallel bringup gains and what the state machine costs, against their bounds
+    /// Count the instructions of a walk, boot with 64 CPUs, and show what parallel bringup gains and what the state
+    /// machine costs, against their bounds
     Bench {
-        /// raw, boot or cycle; none = all of them
+        /// walk, raw, boot or cycle; none = all of them
         name: Option<String>,
     },
 }

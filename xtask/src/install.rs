@@ -40,6 +40,11 @@ impl Packages {
                 fedora: "qemu-system-riscv",
                 arch: "qemu-system-riscv",
             },
+            VALGRIND => Self {
+                debian: &[VALGRIND],
+                fedora: VALGRIND,
+                arch: VALGRIND,
+            },
             _ => Self {
                 debian: &["qemu-system-x86", "qemu-system-data", "seabios"],
                 fedora: "qemu-system-x86",
@@ -51,8 +56,7 @@ impl Packages {
     /// What to install where this program cannot do it itself.
     fn hint(&self) -> String {
         format!(
-            "install QEMU: Debian `apt-get install {}`, Fedora `dnf install {}`, Arch `pacman -S {}`, \
-macOS `brew install qemu`",
+            "install it: Debian `apt-get install {}`, Fedora `dnf install {}`, Arch `pacman -S {}`, macOS `brew`",
             self.debian.join(" "),
             self.fedora,
             self.arch
@@ -153,6 +157,17 @@ pub(crate) fn ensure_toolchain_with(toolchain: &str, components: &[&str]) -> Res
     install.args(["toolchain", "install", toolchain, "--profile", "minimal"]);
     install.args(["--allow-downgrade", "--component", &components.join(",")]);
     process::show(&mut install)
+}
+
+/// The program that counts instructions.
+pub(crate) const VALGRIND: &str = "valgrind";
+
+/// Makes sure that valgrind is there.
+///
+/// # Errors
+/// The reason it is not, with what to install on which system.
+pub(crate) fn ensure_valgrind() -> Result<(), Missing> {
+    ensure_qemu(VALGRIND)
 }
 
 /// Makes sure that `program` of QEMU is there.

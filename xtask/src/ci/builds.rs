@@ -31,10 +31,14 @@ pub(crate) const BARE_METAL: [&str; 3] = [
 /// The program that `size` measures; no member of the workspace.
 const PROBE: &str = "xtask/probe/Cargo.toml";
 
+/// The program that `bench walk` measures; neither.
+const WALK: &str = "xtask/walk/Cargo.toml";
+
 pub(super) fn fmt() -> Result<Exit> {
     install::ensure_component("rustfmt")?;
     done(cargo::cargo().args(["fmt", "--all", "--check"]))?;
-    done(cargo::cargo().args(["fmt", "--check", "--manifest-path", PROBE]))
+    done(cargo::cargo().args(["fmt", "--check", "--manifest-path", PROBE]))?;
+    done(cargo::cargo().args(["fmt", "--check", "--manifest-path", WALK]))
 }
 
 pub(super) fn clippy() -> Result<Exit> {
@@ -47,6 +51,11 @@ pub(super) fn clippy() -> Result<Exit> {
             .args(packages(&LIBRARIES))
             .args(deny),
     )?;
+    let mut walk = cargo::cargo();
+    walk.args(["clippy", "--release", "--manifest-path", WALK]);
+    walk.arg("--target-dir")
+        .arg(cargo::metadata()?.target_directory.join("walk"));
+    done(walk.args(deny))?;
     clippy_of_models()
 }
 
