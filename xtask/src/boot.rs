@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::mpsc;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -11,8 +12,9 @@ use crate::cargo;
 use crate::check;
 use crate::flat;
 use crate::install;
+use crate::monitor::{self, Monitor};
 use crate::plan::Plan;
-use crate::process::{self, Ending, Finished};
+use crate::process::{self, Ending, Finished, Watch};
 use crate::qemu;
 use crate::record::Log;
 
@@ -80,8 +82,24 @@ impl Kernel {
             command.arg(plan.arguments());
             command
         };
-        let finished = process::run_limited(&mut command, plan.limit)?;
-        Ok(self.judge(plan, finished, process::line(&command)))
+        let Some(monitor) = Monitor::of(plan) else {
+            let finished = process::run_limited(&mut command, plan.limit)?;
+            return Ok(self.judge(plan, finished, process::line(&command)));
+        };
+        monitor.add_to(&mut command);
+        let (count, (say, said)) = (plan.machine.hotadd, mpsc::channel());
+        let plugger = monitor.clone();
+        let watch = Watch {
+            text: monitor::READY,
+            // Whoever listens has gone only if the boot has ended.
+            then: Box::new(move || drop(say.send(plugger.plug(count)))),
+        };
+        let finished = process::run_watched(&mut command, plan.limit, Some(watch))?;
+        let mut booted = self.judge(plan, finished, process::line(&command));
+        if let Ok(Err(error)) = said.try_recv() {
+            booted.wrong.insert(0, format!("{error:#}"));
+        }
+        Ok(booted)
     }
 
     fn judge(self, plan: &Plan, finished: Finished, command: String) -> Booted {

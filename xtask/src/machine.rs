@@ -24,6 +24,8 @@ pub(crate) enum Time {
 pub(crate) struct Machine {
     /// CPUs that firmware lists and that never come.
     pub(crate) absent: u32,
+    /// CPUs that firmware lists and that are plugged in while the kernel runs.
+    pub(crate) hotadd: u32,
     pub(crate) cpu: Option<String>,
     /// CPU features switched on or off, in QEMU's spelling.
     pub(crate) features: Vec<String>,
@@ -94,6 +96,10 @@ impl Machine {
                 let number = value.parse();
                 self.absent = number.map_err(|_| bad("absent takes a number of CPUs"))?;
             }
+            "hotadd" => {
+                let number = value.parse();
+                self.hotadd = number.map_err(|_| bad("hotadd takes a number of CPUs"))?;
+            }
             "time" => self.time = Some(Time::parse(value)?),
             "cpu" if is_qemu_word(value) => self.cpu = Some(value.to_owned()),
             "cpu" => return Err(bad("cpu takes a QEMU CPU name, such as qemu64")),
@@ -114,10 +120,10 @@ impl Machine {
 /// The keys that mean something on `arch`.
 fn keys(arch: Arch) -> &'static [&'static str] {
     match arch {
-        Arch::X86_64 => &["absent", "cpu", "cpuid-0xb", "thread", "topology"],
+        Arch::X86_64 => &["absent", "cpu", "cpuid-0xb", "hotadd", "thread", "topology"],
         Arch::Aarch64 => &["absent", "board", "cpu", "el", "thread", "topology"],
         Arch::Riscv64 => &["absent", "cpu", "thread", "topology"],
-        Arch::Hosted => &["absent", "time"],
+        Arch::Hosted => &["absent", "hotadd", "time"],
     }
 }
 

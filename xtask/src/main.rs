@@ -20,6 +20,7 @@ mod loom;
 mod machine;
 mod miri;
 mod models;
+mod monitor;
 mod mutants;
 mod patch;
 mod plan;

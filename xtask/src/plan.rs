@@ -36,6 +36,8 @@ pub(crate) enum Scenario {
     Limit,
     /// Hotplug disabled, nested, and a CPU that never stops
     Disable,
+    /// CPUs that are plugged in while the kernel runs
+    Hotadd,
     /// The states as text, good words and bad ones
     Control,
     /// All CPUs in critical sections at once, nested and interrupted
@@ -56,6 +58,7 @@ impl Scenario {
             Self::Storm => "storm",
             Self::Limit => "limit",
             Self::Disable => "disable",
+            Self::Hotadd => "hotadd",
             Self::Control => "control",
             Self::Critical => "critical",
         }
@@ -126,9 +129,9 @@ impl Plan {
         Ok(())
     }
 
-    /// Existing and absent CPUs: what the kernel finds in the firmware's tables.
+    /// Existing CPUs, absent ones and ones that are plugged in later: what the kernel finds in the firmware's tables.
     pub(crate) fn cpus(&self) -> u64 {
-        u64::from(self.smp) + u64::from(self.machine.absent)
+        u64::from(self.smp) + u64::from(self.machine.absent) + u64::from(self.machine.hotadd)
     }
 
     /// CPUs that are listed and exist, and that the firmware does not serve: a kernel reports them as not
@@ -186,6 +189,9 @@ impl Plan {
         if self.machine.absent > 0 {
             words.push(format!("absent={}", self.machine.absent));
         }
+        if self.machine.hotadd > 0 {
+            words.push(format!("hotadd={}", self.machine.hotadd));
+        }
         if self.unserved() > 0 {
             words.push(format!("unserved={}", self.unserved()));
         }
@@ -235,6 +241,9 @@ impl Plan {
         if machine.absent > 0 {
             words.push(format!("absent={}", machine.absent));
         }
+        if machine.hotadd > 0 {
+            words.push(format!("hotadd={}", machine.hotadd));
+        }
         words.extend(
             machine
                 .level
@@ -280,7 +289,7 @@ pub(crate) fn parse_params(words: &[String]) -> Result<Vec<(String, String)>> {
                     "`--param {word}`: say --{key} {value} instead"
                 )));
             }
-            "absent" | "time" => {
+            "absent" | "hotadd" | "time" => {
                 return Err(usage(format!(
                     "`--param {word}`: say --machine {word} instead"
                 )));

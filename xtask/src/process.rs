@@ -110,6 +110,25 @@ pub(crate) fn succeeds(command: &mut Command) -> bool {
 /// # Errors
 /// The program cannot be started or waited for.
 pub(crate) fn run_limited(command: &mut Command, limit: Duration) -> Result<Finished> {
+    run_watched(command, limit, None)
+}
+
+/// What to do once the program has printed something.
+pub(crate) struct Watch {
+    pub(crate) text: &'static str,
+    pub(crate) then: Box<dyn FnOnce() + Send>,
+}
+
+/// As [`run_limited`], and does something once the program has printed `watch.text`; reading its output
+/// waits for that.
+///
+/// # Errors
+/// As [`run_limited`].
+pub(crate) fn run_watched(
+    command: &mut Command,
+    limit: Duration,
+    watch: Option<Watch>,
+) -> Result<Finished> {
     let line = line(command);
     let started = Instant::now();
     let mut child = command
@@ -118,8 +137,8 @@ pub(crate) fn run_limited(command: &mut Command, limit: Duration) -> Result<Fini
         .stderr(Stdio::piped())
         .spawn()
         .with_context(|| format!("cannot start `{line}`"))?;
-    let stdout = child.stdout.take().map(collect);
-    let stderr = child.stderr.take().map(collect);
+    let stdout = child.stdout.take().map(|stream| collect(stream, watch));
+    let stderr = child.stderr.take().map(|stream| collect(stream, None));
     let ending = wait_until(&mut child, started + limit)
         .with_context(|| format!("cannot wait for `{line}`"))?;
     let wall = started.elapsed();
@@ -147,13 +166,23 @@ fn wait_until(child: &mut Child, deadline: Instant) -> std::io::Result<Ending> {
 }
 
 /// Reads the stream to its end on a thread of its own, so that the child never blocks on a full pipe.
-fn collect(mut stream: impl Read + Send + 'static) -> JoinHandle<Vec<u8>> {
+fn collect(
+    mut stream: impl Read + Send + 'static,
+    mut watch: Option<Watch>,
+) -> JoinHandle<Vec<u8>> {
     thread::spawn(move || {
         let mut kept = Vec::new();
         let mut chunk = [0; 64 << 10];
         while let Ok(n @ 1..) = stream.read(&mut chunk) {
             let room = STREAM_LIMIT.saturating_sub(kept.len());
             kept.extend_from_slice(&chunk[..n.min(room)]);
+            let is_seen = |watch: &mut Watch| {
+                let text = watch.text.as_bytes();
+                kept.windows(text.len()).any(|bytes| bytes == text)
+            };
+            if let Some(watch) = watch.take_if(is_seen) {
+                (watch.then)();
+            }
         }
         kept
     })
@@ -202,6 +231,21 @@ mod tests {
         let finished = run_limited(Command::new("sleep").arg("30"), limit).unwrap();
         assert!(matches!(finished.ending, Ending::TimedOut));
         assert!(finished.wall < Duration::from_secs(20));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_is_watched_for_is_met_once() {
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let watch = Watch {
+            text: "ready",
+            then: Box::new(move || sender.send(1).unwrap()),
+        };
+        let mut command = Command::new("sh");
+        command.args(["-c", "printf rea; sleep 0.1; echo dy ready"]);
+        let finished = run_watched(&mut command, Duration::from_secs(20), Some(watch)).unwrap();
+        assert_eq!(finished.stdout, "ready ready\n");
+        assert_eq!(receiver.iter().collect::<Vec<_>>(), [1]);
     }
 
     #[cfg(unix)]

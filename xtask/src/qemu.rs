@@ -10,7 +10,7 @@ use crate::arch::Arch;
 use crate::cli::Accel;
 use crate::exit::usage;
 use crate::machine::{Board, Level, Thread};
-use crate::plan::{Plan, RASPI_SMP};
+use crate::plan::{Plan, RASPI_SMP, Scenario};
 use crate::process::{self, Ending};
 
 #[cfg(test)]
@@ -47,6 +47,7 @@ pub(crate) fn check_limits(plan: &Plan) -> Result<()> {
             "icount runs all CPUs on one thread: leave thread=multi out",
         ));
     }
+    check_hotadd(plan)?;
     match (plan.arch, plan.accel) {
         (Arch::Aarch64 | Arch::Riscv64, Accel::Kvm) => Err(usage(format!(
             "kvm runs kernels of the host's own architecture only: use --accel tcg for {}",
@@ -71,6 +72,21 @@ pub(crate) fn check_limits(plan: &Plan) -> Result<()> {
         ))),
         (Arch::X86_64 | Arch::Aarch64 | Arch::Riscv64 | Arch::Hosted, _) => Ok(()),
     }
+}
+
+/// CPUs are plugged in by the scenario about it, and where nothing else decides which places are free.
+fn check_hotadd(plan: &Plan) -> Result<()> {
+    let machine = &plan.machine;
+    let is_about_it = plan.scenario == Scenario::Hotadd;
+    if is_about_it != (machine.hotadd > 0) {
+        return Err(usage(
+            "--scenario hotadd goes with --machine hotadd=N, the number of CPUs to plug in",
+        ));
+    }
+    if machine.hotadd > 0 && (machine.absent > 0 || machine.topology.is_some()) {
+        return Err(usage("hotadd=N does not go with absent=N or topology="));
+    }
+    Ok(())
 }
 
 /// Why the accelerator cannot be used here, if so.
@@ -197,7 +213,7 @@ fn smp(plan: &Plan) -> String {
     match &plan.machine.topology {
         Some(topology) => format!("{},maxcpus={},{}", plan.smp, topology.cpus, topology.text),
         // A device tree lists only CPUs that are there.
-        None if plan.arch == Arch::X86_64 && plan.machine.absent > 0 => {
+        None if plan.arch == Arch::X86_64 && plan.cpus() > plan.smp.into() => {
             format!("{},maxcpus={}", plan.smp, plan.cpus())
         }
         None => plan.smp.to_string(),

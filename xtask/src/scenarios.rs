@@ -182,6 +182,26 @@ const EMULATED: &[Case] = &[
     },
 ];
 
+/// CPUs that come while the kernel runs, where the machine can have them.
+const PLUGGED: &[Case] = &[
+    Case {
+        scenario: Scenario::Hotadd,
+        machine: &["hotadd=2"],
+        ..HOSTED
+    },
+    Case {
+        scenario: Scenario::Hotadd,
+        machine: &["hotadd=2", "time=virtual"],
+        ..HOSTED
+    },
+    Case {
+        scenario: Scenario::Hotadd,
+        smp: Some(4),
+        machine: &["hotadd=3"],
+        ..X86
+    },
+];
+
 /// The same driver on threads and in virtual time.
 const ON_HOST: &[Case] = &[
     Case {
@@ -371,7 +391,9 @@ pub(crate) fn all() -> impl Iterator<Item = Case> {
     let aarch64 = aarch64::ROWS.iter().copied();
     let aarch64 = aarch64.chain(portable(aarch64::BASE));
     let riscv64 = RISCV64_ROWS.iter().copied().chain(portable(RISCV64));
-    on_host.chain(x86).chain(aarch64).chain(riscv64)
+    let plugged = PLUGGED.iter().copied();
+    let emulated = x86.chain(aarch64).chain(riscv64);
+    on_host.chain(emulated).chain(plugged)
 }
 
 impl Case {

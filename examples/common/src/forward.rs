@@ -110,7 +110,8 @@ impl<P: Platform> Platform for Forward<P> {
     }
 
     fn present(&self, cpu: CpuId) -> bool {
-        self.inner.present(cpu)
+        let is_out = log(cpu).is_some_and(|log| log.unplugged.load(Ordering::Relaxed) != 0);
+        !is_out && self.inner.present(cpu)
     }
 
     fn wave(&self, cpu: CpuId) -> u8 {

@@ -18,6 +18,7 @@ mod dead;
 mod disable;
 mod fault;
 mod forward;
+mod hotadd;
 mod json;
 mod limit;
 mod log;
@@ -42,7 +43,7 @@ mod violation;
 
 pub use forward::Forward;
 pub use log::CpuLog;
-pub use machine::{Existence, Host, Hp, Machine, Slept, Unable};
+pub use machine::{Existence, Host, Hp, Machine, Plugged, Slept, Unable};
 pub use params::{ParamError, Params};
 pub use run::{Rest, Verdict, ap_main, on_interrupt, print_bad_params, print_panic, run, verdict};
 pub use samples::Samples;

@@ -44,6 +44,8 @@ pub struct CpuLog {
     pub(crate) held: AtomicU32,
     /// 1: it is said that the CPU can never be stopped.
     pub(crate) fixed: AtomicU32,
+    /// 1: it is said that the CPU is not plugged in.
+    pub(crate) unplugged: AtomicU32,
     /// Polls since the last wake, and the most there were.
     pub(crate) polls: AtomicU32,
     pub(crate) most_polls: AtomicU32,
@@ -108,6 +110,7 @@ impl CpuLog {
             closed: AtomicU32::new(0),
             held: AtomicU32::new(0),
             fixed: AtomicU32::new(0),
+            unplugged: AtomicU32::new(0),
             polls: AtomicU32::new(0),
             most_polls: AtomicU32::new(0),
             kicked: AtomicU64::new(0),

@@ -114,6 +114,16 @@ pub trait Machine: Host {
         Err(KickError::new(KickErrorKind::NotSupported))
     }
 
+    /// Whether `cpu`, which is listed and not present, is plugged in now; it is present from then on.
+    ///
+    /// Context: control CPU, nothing in flight.
+    ///
+    /// # Errors
+    /// This machine cannot tell. The default.
+    fn plugged(&self, _cpu: CpuId) -> Result<Plugged, Unable> {
+        Err("it cannot tell which CPUs are plugged in")
+    }
+
     /// Returns the most polls `cpu` made between two wake-ups, if the backend counts them.
     ///
     /// `None`: the driver counts the waits itself. It cannot see a wake-up, only who was notified. The
@@ -144,6 +154,15 @@ pub trait Machine: Host {
     fn raw_kick(&self, _cpu: CpuId) -> Option<Result<(), KickError>> {
         None
     }
+}
+
+/// Whether a CPU that is listed is plugged in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Plugged {
+    /// It is, and may be started.
+    Yes,
+    /// Not yet.
+    No,
 }
 
 /// Whether a CPU that is listed is there.

@@ -19,6 +19,8 @@ pub struct Params {
     pub absent: u32,
     /// Listed CPUs that the machine does not serve: they are not present, and nobody tries them (0).
     pub unserved: u32,
+    /// Listed CPUs that are not there yet and will be plugged in (0).
+    pub hotadd: u32,
     /// Rounds, if given; each scenario has its own default.
     pub rounds: Option<u32>,
     /// Operations of `storm` (2000).
@@ -58,6 +60,7 @@ impl Default for Params {
             seed: 1,
             absent: 0,
             unserved: 0,
+            hotadd: 0,
             rounds: None,
             ops: 2_000,
             from: From::Boot,
@@ -169,6 +172,7 @@ impl Params {
             "seed" => self.seed = number(value, 0, u64::MAX)?,
             "absent" => self.absent = number(value, 0, 1 << 20)?,
             "unserved" => self.unserved = number(value, 0, 1 << 20)?,
+            "hotadd" => self.hotadd = number(value, 0, 1 << 20)?,
             "rounds" => self.rounds = Some(number(value, 1, MOST_ROUNDS)?),
             "ops" => self.ops = number(value, 1, 10_000_000)?,
             "withhold" => self.withhold = number(value, 0, 1 << 20)?,
@@ -191,7 +195,7 @@ const SCENARIOS: &str = Scenario::NAMES;
 const MODES: &str =
     "a list of raw, serial, split, parallel, such as mode=serial,parallel, each once";
 const RANGE: &str = "a whole number in the range of this key";
-const KEYS: &str = "one of scenario, mode, smp, seed, absent, unserved, rounds, ops, withhold, from, steps, solo, trace, \
+const KEYS: &str = "one of scenario, mode, smp, seed, absent, unserved, hotadd, rounds, ops, withhold, from, steps, solo, trace, \
     alive_delay_us, starting_sleep_us, online_sleep_us, down_sleep_us, timeout_ms, or a key of this machine";
 
 fn named<T: Copy>(all: &[(&str, T)], value: &str) -> Option<T> {

@@ -12,8 +12,8 @@ use crate::scenario::{From, Scenario, Toggle};
 use crate::scene::{self, Scene};
 use crate::violation::Violation;
 use crate::{
-    boot, check, control, critical, cycle, dead, disable, fault, json, limit, partial, register,
-    storm, suspend, trace,
+    boot, check, control, critical, cycle, dead, disable, fault, hotadd, json, limit, partial,
+    register, storm, suspend, trace,
 };
 
 /// How a run ended; what the exit device is told.
@@ -58,6 +58,7 @@ pub fn run<M: Machine>(machine: &M) -> Verdict {
         (Scenario::Register, _) => register::run(&stage),
         (Scenario::Suspend, _) => suspend::run(&stage),
         (Scenario::Storm, _) => storm::run(&stage),
+        (Scenario::Hotadd, _) => hotadd::run(&stage),
         (Scenario::Limit, _) => limit::run(&stage),
         (Scenario::Disable, _) => disable::run(&stage),
         (Scenario::Control, _) => control::run(&stage),
@@ -105,17 +106,18 @@ fn check_size<M: Machine>(stage: &Stage<'_, M>) {
     let listed = stage.hp().cpus() as u64;
     let logs = scene.parts.cpus.len() as u64;
     let absent = u64::from(scene.params.absent);
+    let hotadd = u64::from(scene.params.hotadd);
     let right = scene
         .params
         .smp
-        .map_or(listed, |smp| u64::from(smp) + absent);
+        .map_or(listed, |smp| u64::from(smp) + absent + hotadd);
     if listed != right || absent >= listed {
         scene.wrong(Violation::Count, boot, listed, right);
     }
     if logs != listed {
         scene.wrong(Violation::Count, boot, logs, listed);
     }
-    let unserved = u64::from(scene.params.unserved);
+    let unserved = u64::from(scene.params.unserved) + hotadd;
     let not_present = stage.not_present().count() as u64;
     if not_present != unserved {
         let first = stage.not_present().next().unwrap_or(boot);
@@ -171,7 +173,7 @@ pub fn print_panic(host: &dyn Host, message: &dyn fmt::Display) {
 fn print_start<M: Machine>(machine: &M, scene: &Scene) {
     let params = &scene.params;
     let listed = u32::try_from(machine.hp().cpus()).unwrap_or(u32::MAX);
-    let found = listed.saturating_sub(params.absent);
+    let found = listed.saturating_sub(params.absent + params.hotadd);
     json::line(machine, "start", |line| {
         line.text("arch", &machine.arch())?;
         line.number("smp", found)?;

@@ -25,6 +25,8 @@ pub enum Scenario {
     Limit,
     /// Hotplug disabled for now, and CPUs that can never be stopped.
     Disable,
+    /// CPUs that are plugged in while the kernel runs.
+    Hotadd,
     /// The states as text.
     Control,
     /// All CPUs in critical sections at once.
@@ -45,7 +47,7 @@ pub enum Mode {
 }
 
 impl Scenario {
-    pub(crate) const ALL: [(&'static str, Self); 13] = [
+    pub(crate) const ALL: [(&'static str, Self); 14] = [
         ("boot", Self::Boot),
         ("cycle", Self::Cycle),
         ("bulk", Self::Bulk),
@@ -57,19 +59,20 @@ impl Scenario {
         ("storm", Self::Storm),
         ("limit", Self::Limit),
         ("disable", Self::Disable),
+        ("hotadd", Self::Hotadd),
         ("control", Self::Control),
         ("critical", Self::Critical),
     ];
     /// What is right, for the error of a wrong name.
     pub(crate) const NAMES: &'static str = "one of boot, cycle, bulk, partial, fault, dead, register, \
-        suspend, storm, limit, disable, control, critical";
+        suspend, storm, limit, disable, hotadd, control, critical";
 
     /// Whether it is about multi-instance states or dynamic ones.
     pub(crate) fn needs_full_table(self) -> bool {
         match self {
             Self::Fault | Self::Register | Self::Storm | Self::Control => true,
             Self::Boot | Self::Cycle | Self::Bulk | Self::Partial | Self::Dead => false,
-            Self::Suspend | Self::Limit | Self::Disable | Self::Critical => false,
+            Self::Suspend | Self::Limit | Self::Disable | Self::Hotadd | Self::Critical => false,
         }
     }
 

@@ -169,6 +169,20 @@ impl Scene {
         (0..).map(CpuId::new).zip(self.parts.cpus)
     }
 
+    /// Says that `cpu` is listed and not plugged in, on a machine that plays that itself.
+    pub fn unplug(&self, cpu: CpuId) {
+        if let Some(log) = self.cpu(cpu) {
+            log.unplugged.store(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Says that it is there now.
+    pub fn plug(&self, cpu: CpuId) {
+        if let Some(log) = self.cpu(cpu) {
+            log.unplugged.store(0, Ordering::Relaxed);
+        }
+    }
+
     /// Whether a freeze is to be given up now.
     pub(crate) fn wants_abort(&self) -> bool {
         let after = self.abort_after.load(Ordering::Relaxed);

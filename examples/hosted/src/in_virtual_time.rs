@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 
 use cpuhp_core::{BootSteps, CpuId, Cpuhp, Platform};
 use cpuhp_example_common::{
-    Existence, Forward, Host, Hp, Machine, Scene, Slept, Tracer, Unable, Verdict,
+    Existence, Forward, Host, Hp, Machine, Plugged, Scene, Slept, Tracer, Unable, Verdict,
 };
 use cpuhp_sim::{Call, Fate, Latencies, VirtualTime};
 
@@ -19,6 +19,7 @@ struct InVirtualTime {
     plan: Plan,
     time: VirtualTime,
     hp: OnceLock<Hp<VirtualTime>>,
+    scene: OnceLock<&'static Scene>,
 }
 
 /// Runs the planned scenario.
@@ -30,13 +31,14 @@ pub(crate) fn run(plan: &Plan) -> Verdict {
         ..usual
     };
     let time = VirtualTime::new(plan.listed, plan.params.seed, latencies);
-    for cpu in plan.smp..plan.listed {
+    for cpu in (0..plan.listed).filter(|cpu| plan.is_absent(*cpu)) {
         time.set_fate(CpuId::new(cpu), Fate::Absent);
     }
     let machine = MACHINE.get_or_init(|| InVirtualTime {
         plan: *plan,
         time,
         hp: OnceLock::new(),
+        scene: OnceLock::new(),
     });
     machine.boot()
 }
@@ -45,6 +47,8 @@ impl InVirtualTime {
     fn boot(&'static self) -> Verdict {
         let parts = machine::scene_parts(&self.plan);
         let scene = Scene::install(parts, self.plan.params, self);
+        self.plan.hotadd().for_each(|cpu| scene.unplug(cpu));
+        let scene = self.scene.get_or_init(|| scene);
         let forward = Forward::new(self.time.clone());
         let storage = machine::storage(&self.plan);
         let hp = Cpuhp::with_trace(forward, Tracer, scene.table(), storage);
@@ -100,6 +104,14 @@ impl Machine for InVirtualTime {
 
     fn exists(&self, cpu: CpuId) -> Option<Existence> {
         Some(machine::exists(&self.plan, cpu))
+    }
+
+    /// Whoever asks gets it: here the machine is one's own.
+    fn plugged(&self, cpu: CpuId) -> Result<Plugged, Unable> {
+        if let Some(scene) = self.scene.get() {
+            scene.plug(cpu);
+        }
+        Ok(Plugged::Yes)
     }
 
     fn run_on(&self, cpu: CpuId, job: fn(&Self)) -> Result<(), Unable> {

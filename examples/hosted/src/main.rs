@@ -11,6 +11,7 @@ mod on_threads;
 
 use std::process::ExitCode;
 
+use cpuhp_core::CpuId;
 use cpuhp_example_common::{Params, Scenario, Verdict};
 
 /// The status that says everything passed, as the kernels' exit device says it.
@@ -74,7 +75,9 @@ impl Plan {
             return Err("`mode=raw`: only where there is hardware to kick".to_owned());
         }
         let smp = params.smp.unwrap_or(CPUS);
-        let listed = smp.saturating_add(params.absent);
+        let listed = smp
+            .saturating_add(params.hotadd)
+            .saturating_add(params.absent);
         if listed > most {
             return Err(format!(
                 "`smp={smp}`: at most {most} CPUs here, absent ones included"
@@ -88,8 +91,13 @@ impl Plan {
         })
     }
 
+    /// CPUs that are listed and plugged in later: behind those that exist.
+    fn hotadd(&self) -> impl Iterator<Item = CpuId> + use<> {
+        (self.smp..self.smp + self.params.hotadd).map(CpuId::new)
+    }
+
     /// Whether the CPU with this number is listed and never comes: the last ones.
     fn is_absent(&self, cpu: u32) -> bool {
-        cpu >= self.smp
+        cpu >= self.smp + self.params.hotadd
     }
 }

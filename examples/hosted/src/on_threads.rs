@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use cpuhp_core::{BootSteps, CpuId, Cpuhp, Platform};
 use cpuhp_example_common::{
-    Existence, Forward, Host, Hp, Machine, Rest, Scene, Slept, Tracer, Unable, Verdict, ap_main,
+    Existence, Forward, Host, Hp, Machine, Plugged, Rest, Scene, Slept, Tracer, Unable, Verdict,
+    ap_main,
 };
 use cpuhp_sim::{Fate, Threads};
 
@@ -24,6 +25,7 @@ struct OnThreads {
     plan: Plan,
     threads: Shared,
     hp: OnceLock<Hp<Shared>>,
+    scene: OnceLock<&'static Scene>,
 }
 
 /// Runs the planned scenario.
@@ -33,8 +35,9 @@ pub(crate) fn run(plan: &Plan) -> Verdict {
         plan: *plan,
         threads,
         hp: OnceLock::new(),
+        scene: OnceLock::new(),
     });
-    for cpu in plan.smp..plan.listed {
+    for cpu in (0..plan.listed).filter(|cpu| plan.is_absent(*cpu)) {
         threads.set_fate(CpuId::new(cpu), Fate::Absent);
     }
     threads.run(
@@ -50,6 +53,8 @@ impl OnThreads {
     fn boot(&'static self) -> Verdict {
         let parts = machine::scene_parts(&self.plan);
         let scene = Scene::install(parts, self.plan.params, self);
+        self.plan.hotadd().for_each(|cpu| scene.unplug(cpu));
+        let scene = self.scene.get_or_init(|| scene);
         let forward = Forward::new(self.threads);
         let storage = machine::storage(&self.plan);
         let hp = Cpuhp::with_trace(forward, Tracer, scene.table(), storage);
@@ -101,6 +106,14 @@ impl Machine for OnThreads {
 
     fn exists(&self, cpu: CpuId) -> Option<Existence> {
         Some(machine::exists(&self.plan, cpu))
+    }
+
+    /// Whoever asks gets it: here the machine is one's own.
+    fn plugged(&self, cpu: CpuId) -> Result<Plugged, Unable> {
+        if let Some(scene) = self.scene.get() {
+            scene.plug(cpu);
+        }
+        Ok(Plugged::Yes)
     }
 
     fn run_on(&self, cpu: CpuId, job: fn(&Self)) -> Result<(), Unable> {

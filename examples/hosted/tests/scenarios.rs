@@ -122,6 +122,18 @@ fn equal_seeds_print_equal_bytes_in_virtual_time() {
 }
 
 #[test]
+fn cpus_that_are_plugged_in_are_named_and_come() {
+    for time in BOTH {
+        let text = pass(&format!("scenario=hotadd smp=3 hotadd=2 {time}"));
+        assert!(text.contains("\"added\":[3,4],\"online\":5"), "{text}");
+        assert!(text.contains("\"smp\":3"), "{text}");
+        pass(&format!("scenario=hotadd smp=3 {time}"));
+        // Whoever does not come has not been plugged in.
+        pass(&format!("scenario=boot smp=3 hotadd=2 {time}"));
+    }
+}
+
+#[test]
 fn a_storm_is_another_one_for_another_seed() {
     let words = |seed| format!("scenario=storm smp=6 ops=3000 trace=1 time=virtual seed={seed}");
     let first = pass(&words(3));

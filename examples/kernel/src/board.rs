@@ -98,6 +98,12 @@ pub trait Board: Sized + Sync + 'static {
     /// Makes a CPU present that firmware lists as not there.
     fn set_present(backend: &Self::Backend, cpu: CpuId);
 
+    /// Whether a CPU that firmware lists as not there is plugged in now; `None`: nobody can tell. The
+    /// default.
+    fn is_plugged(_backend: &Self::Backend, _cpu: CpuId) -> Option<bool> {
+        None
+    }
+
     /// Resets a CPU that was kicked and never came.
     ///
     /// # Errors

@@ -6,7 +6,7 @@ use core::marker::PhantomData;
 use cpuhp_core::{
     Confirm, CpuId, Entry, KickError, KickOutcome, Platform, StepError, StepResult, Tag, Who,
 };
-use cpuhp_example_common::{Existence, Host, Hp, Machine, Slept, Unable};
+use cpuhp_example_common::{Existence, Host, Hp, Machine, Plugged, Slept, Unable};
 
 use crate::board::Board;
 use crate::kernel::Kernel;
@@ -153,6 +153,18 @@ impl<B: Board> Machine for Kernel<B> {
 
     fn cancel(&self, cpu: CpuId) -> Result<(), KickError> {
         B::cancel(self.wait_backend(), cpu)
+    }
+
+    fn plugged(&self, cpu: CpuId) -> Result<Plugged, Unable> {
+        let backend = self.wait_backend();
+        match B::is_plugged(backend, cpu) {
+            Some(true) => {
+                B::set_present(backend, cpu);
+                Ok(Plugged::Yes)
+            }
+            Some(false) => Ok(Plugged::No),
+            None => Err("it cannot tell which CPUs are plugged in"),
+        }
     }
 
     fn polls_max(&self, cpu: CpuId) -> Option<u32> {

@@ -8,7 +8,7 @@ use cpuhp_example_common::{Rest, Unable, Verdict};
 use cpuhp_example_kernel::{Board, CpuMemory, Kernel};
 use cpuhp_x86::{BootRecord, X86};
 
-use crate::{apic, boot, console, cpu, units};
+use crate::{apic, boot, console, cpu, plug, units};
 
 /// A PC.
 #[derive(Debug)]
@@ -103,6 +103,10 @@ impl Board for Pc {
 
     fn set_present(backend: &X86, cpu: CpuId) {
         backend.set_present(cpu);
+    }
+
+    fn is_plugged(backend: &X86, cpu: CpuId) -> Option<bool> {
+        Some(plug::is_plugged(apic_id(backend, cpu)))
     }
 
     fn cancel(backend: &X86, cpu: CpuId) -> Result<(), KickError> {

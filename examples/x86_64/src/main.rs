@@ -16,6 +16,7 @@ mod interrupts;
 mod kernel;
 mod memory;
 mod options;
+mod plug;
 mod units;
 
 use core::panic::PanicInfo;

@@ -36,6 +36,7 @@ pub(super) fn check(plan: &Plan, outcome: &Outcome) -> Vec<String> {
         Scenario::Register => wrong.extend(exactly(plan, outcome, &expected::register(plan))),
         Scenario::Suspend => wrong.extend(exactly(plan, outcome, &expected::suspend(plan))),
         Scenario::Storm => wrong.extend(check_storm(plan, outcome)),
+        Scenario::Hotadd => wrong.extend(check_hotadd(plan, outcome)),
         Scenario::Limit => wrong.extend(exactly(plan, outcome, &expected::limit(plan))),
         Scenario::Disable => wrong.extend(exactly(plan, outcome, &expected::disable(plan))),
         Scenario::Control => wrong.extend(exactly(plan, outcome, &expected::control(plan))),
@@ -69,6 +70,7 @@ fn check_types(plan: &Plan, outcome: &Outcome) -> Vec<String> {
         Scenario::Register => (&["cases"], &[]),
         Scenario::Suspend => (&["frozen", "thawed", "aborted"], &[]),
         Scenario::Storm => (&["ops", "failures_injected"], &[]),
+        Scenario::Hotadd => (&["online"], &["added"]),
         Scenario::Limit => (&["limits", "most"], &[]),
         Scenario::Disable => (&["nested", "refused"], &[]),
         Scenario::Control => (&["good", "bad"], &[]),
@@ -134,6 +136,26 @@ fn check_storm(plan: &Plan, outcome: &Outcome) -> Option<String> {
     let injected = number(outcome, "failures_injected");
     (injected < least)
         .then(|| format!("{injected} faults met in {ops} operations, expected {least}"))
+}
+
+/// As many CPUs as were plugged in are named, each once, and online with those that were there before.
+fn check_hotadd(plan: &Plan, outcome: &Outcome) -> Vec<String> {
+    let mut added = ids(outcome, "added");
+    added.sort_unstable();
+    added.dedup();
+    let (wanted, online) = (u64::from(plan.machine.hotadd), number(outcome, "online"));
+    let mut wrong = Vec::new();
+    if added.len() as u64 != wanted {
+        wrong.push(format!(
+            "{} CPUs added, {wanted} were plugged in",
+            added.len()
+        ));
+    }
+    let right = u64::from(plan.smp) + wanted;
+    if online != right {
+        wrong.push(format!("{online} CPUs online, expected {right}"));
+    }
+    wrong
 }
 
 /// All CPUs that miss the deadline are found, together by one deadline, and it holds up nobody else.
@@ -270,6 +292,23 @@ mod tests {
         assert!(check(r#""rounds":3,"sections":2520"#).contains("no number `met`"));
         let noisy = wrong(Scenario::Critical, 0, &["noise=1"], &fields(20, 20_000, 1));
         assert!(noisy.contains("no section in a handler"), "{noisy}");
+    }
+
+    #[test]
+    fn plugged_in_cpus_are_named_and_online() {
+        let check = |added: &str, online: u32| {
+            let mut plan = Plan::new(Arch::X86_64);
+            plan.scenario = Scenario::Hotadd;
+            plan.machine.hotadd = 2;
+            let outcome = format!(
+                r#"{{"scenario":"hotadd","pass":true,"violations":0,"added":{added},"online":{online}}}"#
+            );
+            check(&plan, &serde_json::from_str(&outcome).unwrap()).join("; ")
+        };
+        assert_eq!(check("[8,9]", 10), "");
+        assert!(check("[8]", 10).contains("1 CPUs added, 2 were"));
+        assert!(check("[8,8]", 10).contains("1 CPUs added"));
+        assert!(check("[8,9]", 9).contains("expected 10"));
     }
 
     #[test]

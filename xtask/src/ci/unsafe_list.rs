@@ -62,6 +62,7 @@ const ROLES: &[Role] = &[
     role("examples/x86_64/src/interrupts", Due::Now),
     role("examples/x86_64/src/kernel", Due::Now),
     role("examples/x86_64/src/memory", Due::Now),
+    role("examples/x86_64/src/plug", Due::Now),
     role("examples/x86_64/src/units", Due::Now),
     role("xtask/probe/src/main", Due::Now),
 ];
