@@ -7,10 +7,10 @@ use cpuhp_core::Direction;
 use cpuhp_core::{Calls, ControlError, CpuId, FaultAt, StateId, Step};
 use cpuhp_tests::fake::Machine;
 use cpuhp_tests::full::{
-    FULL, IDLE, KICK, ONLINE, ONLINE_DYN, PREPARE_DYN, both, empty, keep, populated,
+    FULL, IDLE, KICK, ONLINE, ONLINE_DYN, PREPARE_DYN, both, empty, instances, keep, populated,
 };
 use cpuhp_tests::refusal::snapshot;
-use cpuhp_tests::shape::Section;
+use cpuhp_tests::shape::{Section, State};
 use cpuhp_tests::world::{Act, World, with};
 
 const MACHINE: [&str; 8] = [
@@ -99,19 +99,46 @@ fn nodes_say_what_is() {
     assert_eq!(read(hp, "cpu2/fail"), "none");
 }
 
+/// What the table as it is written down says of a state, with CPUs 1 and 2 online, 3 at 4 and 0 off; what is
+/// built in has no section of its own.
+fn expected_line(number: u16, state: &State) -> String {
+    let section = match state.section {
+        Section::Prepare => "prepare ",
+        Section::Starting => "starting ",
+        Section::Online => "online ",
+        Section::BuiltIn => "",
+    };
+    let together = if state.is_exclusive() {
+        "one-by-one"
+    } else {
+        "parallel"
+    };
+    let count = match instances(number) {
+        0 => String::new(),
+        count => format!("instances={count} "),
+    };
+    let holders = match number {
+        0 => "0-3",
+        1..=4 => "1-3",
+        _ => "1-2",
+    };
+    format!(
+        "{number} {section}{} {together} {count}{holders}",
+        state.name
+    )
+}
+
 #[test]
 fn states_are_listed_with_who_holds_them() {
     let hp = machine();
     let states = read(hp, "states");
-    let mut listed = states.lines().map(str::split_whitespace);
-    for (number, state) in FULL
-        .states
-        .iter()
-        .enumerate()
-        .filter(|(_, s)| !s.name.is_empty())
-    {
-        let words: Vec<_> = listed.next().unwrap().take(3).collect();
-        assert_eq!((words[0], words[2]), (&*number.to_string(), state.name));
+    let mut listed = states.lines();
+    for (number, state) in (0..).zip(FULL.states).filter(|(_, s)| !s.name.is_empty()) {
+        let mut words: Vec<&str> = listed.next().expect("listed").split_whitespace().collect();
+        if state.section == Section::BuiltIn {
+            words.remove(1);
+        }
+        assert_eq!(words.join(" "), expected_line(number, state));
     }
     assert!(listed.next().is_none(), "holes are not listed");
     let of = |name: &str| {

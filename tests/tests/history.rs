@@ -27,6 +27,10 @@
 //! | 40 | a listing never overflows its buffer | `control::no_buffer_overflows_whatever_its_size` |
 #![cfg(not(loom))]
 
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
 use cpuhp_core::{Direction, MaskStore, OpError, StateId, StepError, Which};
 use cpuhp_tests::batch::{BOOT, CPUS, TABLES, aps, calls, counts, cpu, machine, rests};
 use cpuhp_tests::refusal::snapshot;
@@ -151,4 +155,40 @@ fn a_cpu_that_vanishes_on_its_way_is_not_skipped() {
             }
         }
     }
+}
+
+/// Bugs of the reference that can happen to a core like this one.
+#[rustfmt::skip]
+const BUGS: [u32; 24] = [
+    1, 2, 3, 4, 9, 10, 11, 12, 14, 15, 18, 19, 24, 25, 26, 27, 28, 29, 30, 31, 32, 36, 37, 40,
+];
+
+/// The table above is the index: every bug has a row, and every test that a row names is there.
+#[test]
+fn every_bug_has_a_row_and_every_test_it_names_exists() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
+    let source = |name: &str| fs::read_to_string(folder.join(name).with_extension("rs"));
+    let own = source("history").expect("this file");
+    let rows = own.lines().filter_map(|line| line.strip_prefix("//! | "));
+    let (mut seen, mut tests) = (BTreeSet::new(), 0);
+    for row in rows.skip(1) {
+        let cells: Vec<&str> = row.split(" | ").collect();
+        let [bugs, _, named] = cells[..] else {
+            panic!("{row}");
+        };
+        seen.extend(bugs.split(", ").map(|bug| bug.parse::<u32>().expect(row)));
+        let named: Vec<&str> = named.split('`').skip(1).step_by(2).collect();
+        assert!(!named.is_empty(), "{row}");
+        for test in named {
+            let (file, name) = test.split_once("::").unwrap_or(("history", test));
+            let is_file = !test.contains("::") && source(test).is_ok();
+            let text = source(if is_file { test } else { file }).expect(test);
+            let mark = format!("#[test]\nfn {name}()");
+            assert!(is_file || text.contains(&mark), "no test `{test}`");
+            tests += 1;
+        }
+    }
+    let all = BTreeSet::from(BUGS);
+    assert_eq!(seen, all);
+    println!("{tests} tests for {} bugs", seen.len());
 }
