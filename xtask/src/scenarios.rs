@@ -10,6 +10,8 @@ use crate::machine::Machine;
 use crate::plan::{Plan, Scenario, parse_params};
 
 mod aarch64;
+mod hosted;
+mod riscv64;
 
 /// One boot of the table.
 #[derive(Clone, Copy, Debug)]
@@ -202,160 +204,6 @@ const PLUGGED: &[Case] = &[
     },
 ];
 
-/// The same driver on threads and in virtual time.
-const ON_HOST: &[Case] = &[
-    Case {
-        smp: Some(1),
-        ..HOSTED
-    },
-    Case { ..HOSTED },
-    Case {
-        params: ALL_MODES,
-        ..HOSTED
-    },
-    Case {
-        machine: &["absent=4"],
-        params: &["timeout_ms=300"],
-        ..HOSTED
-    },
-    Case {
-        scenario: Scenario::Cycle,
-        ..HOSTED
-    },
-    Case {
-        scenario: Scenario::Bulk,
-        ..HOSTED
-    },
-    Case {
-        scenario: Scenario::Partial,
-        ..HOSTED
-    },
-    Case {
-        scenario: Scenario::Dead,
-        params: &["timeout_ms=300"],
-        ..HOSTED
-    },
-    Case {
-        smp: Some(1),
-        machine: VIRTUAL,
-        ..HOSTED
-    },
-    Case {
-        smp: Some(255),
-        machine: VIRTUAL,
-        params: TRACED,
-        ..HOSTED
-    },
-    Case {
-        machine: VIRTUAL,
-        params: ALL_MODES,
-        ..HOSTED
-    },
-    Case {
-        machine: &["time=virtual", "absent=4"],
-        params: &["timeout_ms=300"],
-        ..HOSTED
-    },
-    Case {
-        scenario: Scenario::Cycle,
-        machine: VIRTUAL,
-        params: &["from=last"],
-        ..HOSTED
-    },
-    Case {
-        scenario: Scenario::Bulk,
-        machine: VIRTUAL,
-        ..HOSTED
-    },
-    Case {
-        scenario: Scenario::Partial,
-        machine: VIRTUAL,
-        ..HOSTED
-    },
-    Case {
-        scenario: Scenario::Suspend,
-        machine: VIRTUAL,
-        params: &["trace=1"],
-        ..HOSTED
-    },
-    Case {
-        scenario: Scenario::Dead,
-        machine: VIRTUAL,
-        params: &["timeout_ms=300", "trace=1"],
-        ..HOSTED
-    },
-];
-
-/// The riscv64 kernel; 160 harts are 32 more than the firmware serves.
-const RISCV64_ROWS: &[Case] = &[
-    Case {
-        smp: Some(1),
-        ..RISCV64
-    },
-    Case {
-        smp: Some(2),
-        ..RISCV64
-    },
-    Case {
-        params: &["mode=raw,serial,split,parallel", "rounds=3"],
-        ..RISCV64
-    },
-    Case {
-        smp: Some(64),
-        ..RISCV64
-    },
-    Case {
-        smp: Some(128),
-        ..RISCV64
-    },
-    Case {
-        smp: Some(160),
-        ..RISCV64
-    },
-    Case {
-        params: TRACED,
-        ..RISCV64
-    },
-    Case {
-        machine: &["thread=single"],
-        params: ALL_MODES,
-        ..RISCV64
-    },
-    Case {
-        scenario: Scenario::Cycle,
-        params: &["rounds=50"],
-        ..RISCV64
-    },
-    Case {
-        scenario: Scenario::Cycle,
-        params: &["rounds=50", "from=last"],
-        ..RISCV64
-    },
-    Case {
-        scenario: Scenario::Bulk,
-        ..RISCV64
-    },
-    Case {
-        scenario: Scenario::Bulk,
-        smp: Some(64),
-        ..RISCV64
-    },
-    Case {
-        scenario: Scenario::Critical,
-        params: &["noise=1"],
-        ..RISCV64
-    },
-    Case {
-        scenario: Scenario::Partial,
-        ..RISCV64
-    },
-    Case {
-        scenario: Scenario::Dead,
-        params: &["timeout_ms=300"],
-        ..RISCV64
-    },
-];
-
 const VIRTUAL: &[&str] = &["time=virtual"];
 
 /// Scenarios that every machine runs in the same way.
@@ -385,12 +233,12 @@ pub(crate) fn all() -> impl Iterator<Item = Case> {
         machine: VIRTUAL,
         ..HOSTED
     };
-    let hosted = portable(HOSTED).chain(portable(virtual_time));
-    let on_host = ON_HOST.iter().copied().chain(hosted);
+    let both = portable(HOSTED).chain(portable(virtual_time));
+    let on_host = hosted::ROWS.iter().copied().chain(both);
     let x86 = EMULATED.iter().copied().chain(portable(X86));
     let aarch64 = aarch64::ROWS.iter().copied();
     let aarch64 = aarch64.chain(portable(aarch64::BASE));
-    let riscv64 = RISCV64_ROWS.iter().copied().chain(portable(RISCV64));
+    let riscv64 = riscv64::ROWS.iter().copied().chain(portable(RISCV64));
     let plugged = PLUGGED.iter().copied();
     let emulated = x86.chain(aarch64).chain(riscv64);
     on_host.chain(emulated).chain(plugged)
