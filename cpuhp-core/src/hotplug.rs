@@ -193,32 +193,50 @@ impl<'a, P: Platform, T: Trace> Cpuhp<'a, P, T> {
         let entered = rec.entered.get() & 1 << how.section as u32 != 0;
         let entry = if entered { Entry::Again } else { Entry::First };
         let storage = &self.storage;
-        let walk = Walk {
-            table: self.table,
-            slots: storage.slots,
-            rec,
-            ctx: Ctx {
-                cpu,
-                entry,
-                how,
-                storage,
-            },
-            on,
-            trace: &self.trace,
-            undo: Cell::new(None),
+        let ctx = Ctx {
+            cpu,
+            entry,
+            how,
+            storage,
         };
         let marked = self.record(on).map(|rec| &rec.step_context);
         let outer = marked.map_or(0, Own::get);
         if let Some(word) = marked {
             word.set(self.context_mark());
         }
-        let result = match task {
-            Task::Walk(goal) => walk.run(goal),
-            Task::Invoke(at, dir, what) => walk.invoke(at, dir, what),
+        // The walk is built twice where there is a tracer: one that looks at no step now costs a step nothing.
+        let stop = if T::ON && self.trace.wants_steps() {
+            self.carry_out(&self.trace, rec, ctx, on, task)
+        } else {
+            self.carry_out(&(), rec, ctx, on, task)
         };
         if let Some(word) = marked {
             word.set(outer);
         }
+        stop
+    }
+
+    fn carry_out<U: Trace>(
+        &self,
+        trace: &U,
+        rec: &Record,
+        ctx: Ctx<'_>,
+        on: CpuId,
+        task: Task,
+    ) -> Stop {
+        let walk = Walk {
+            table: self.table,
+            slots: self.storage.slots,
+            rec,
+            ctx,
+            on,
+            trace,
+            undo: Cell::new(None),
+        };
+        let result = match task {
+            Task::Walk(goal) => walk.run(goal),
+            Task::Invoke(at, dir, what) => walk.invoke(at, dir, what),
+        };
         Stop {
             result,
             undo: walk.undo.get(),

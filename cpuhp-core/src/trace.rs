@@ -30,6 +30,12 @@ pub trait Trace: Sync {
     /// Whether this tracer looks at anything.
     const ON: bool;
 
+    /// Whether [`Self::enter`], [`Self::exit`] and [`Self::fault`] are wanted now; asked once per walk. A
+    /// tracer that can be switched off costs the steps nothing while it is. Default: always.
+    fn wants_steps(&self) -> bool {
+        true
+    }
+
     /// A half is about to be called.
     fn enter(&self, _event: &StepEvent) {}
 
@@ -53,6 +59,9 @@ impl Trace for () {
 impl<T: Trace> Trace for &T {
     const ON: bool = T::ON;
 
+    fn wants_steps(&self) -> bool {
+        (**self).wants_steps()
+    }
     fn enter(&self, event: &StepEvent) {
         (**self).enter(event);
     }

@@ -1,9 +1,12 @@
 //! What a tracer sees of steps, kicks, edges and injected faults.
 #![cfg(not(loom))]
 
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
 use cpuhp_core::{
     BootSteps, Confirm, CpuId, Cpuhp, Ctx, Direction, FaultAt, KickError, Platform, Ring,
-    RingCursor, StateId, Step, StepError, StepResult, Store, Tag, What, states, words,
+    RingCursor, StateId, Step, StepError, StepEvent, StepResult, Store, Tag, Trace, What, states,
+    words,
 };
 
 fn fine(_: &Ctx<'_>) -> StepResult {
@@ -86,4 +89,68 @@ fn an_injected_fault_is_in_the_trace() {
     assert_eq!(machine.drive(cpu, StateId::OFFLINE), Ok(()));
     let ([b, c], [d, e]) = (call(hp::B, down, false), call(hp::A, down, false));
     seen(&[b, c, d, e]);
+}
+
+/// Counts what it is told.
+#[derive(Default)]
+struct Counter {
+    is_off: AtomicBool,
+    enters: AtomicU32,
+    exits: AtomicU32,
+    faults: AtomicU32,
+    edges: AtomicU32,
+    asked: AtomicU32,
+}
+
+impl Counter {
+    /// Enters, exits, faults and edges since the last time.
+    fn take(&self) -> [u32; 4] {
+        [&self.enters, &self.exits, &self.faults, &self.edges]
+            .map(|count| count.swap(0, Ordering::Relaxed))
+    }
+}
+
+impl Trace for Counter {
+    const ON: bool = true;
+
+    fn wants_steps(&self) -> bool {
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        !self.is_off.load(Ordering::Relaxed)
+    }
+    fn enter(&self, _: &StepEvent) {
+        self.enters.fetch_add(1, Ordering::Relaxed);
+    }
+    fn exit(&self, _: &StepEvent, _: StepResult) {
+        self.exits.fetch_add(1, Ordering::Relaxed);
+    }
+    fn fault(&self, _: &StepEvent) {
+        self.faults.fetch_add(1, Ordering::Relaxed);
+    }
+    fn edge(&self, _: CpuId, _: Tag, _: Tag) {
+        self.edges.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// A tracer that looks at no steps now is told of edges and kicks only, and is asked once per walk.
+#[test]
+fn a_tracer_can_look_away_from_the_steps() {
+    static STORE: Store<2, { words(2) }, 0> = Store::new();
+    let counter = Counter::default();
+    let machine = Cpuhp::with_trace(Alone, &counter, &hp::TABLE, STORE.get());
+    assert_eq!(machine.adopt_boot_cpu(BootSteps::AlreadyDone), Ok(()));
+    assert_eq!(counter.take(), [0, 0, 0, 1]);
+    let cpu = CpuId::new(1);
+    counter.is_off.store(true, Ordering::Relaxed);
+    assert_eq!(machine.drive(cpu, hp::B), Ok(()));
+    assert_eq!(counter.take(), [0; 4]);
+    assert_eq!(counter.asked.load(Ordering::Relaxed), 1, "one walk");
+    let armed = machine
+        .try_write()
+        .and_then(|guard| guard.arm_fault(cpu, hp::A, FaultAt::Down));
+    assert_eq!(armed, Ok(()));
+    assert!(machine.drive(cpu, StateId::OFFLINE).is_err());
+    assert_eq!(counter.take(), [0; 4], "neither steps nor the fault");
+    counter.is_off.store(false, Ordering::Relaxed);
+    assert_eq!(machine.drive(cpu, StateId::OFFLINE), Ok(()));
+    assert_eq!(counter.take(), [2, 2, 0, 0]);
 }

@@ -54,6 +54,10 @@ impl Default for Event {
 impl Trace for Tracer {
     const ON: bool = true;
 
+    fn wants_steps(&self) -> bool {
+        traced().is_some()
+    }
+
     fn enter(&self, event: &StepEvent) {
         let Some(scene) = traced() else { return };
         if let Some(log) = scene.cpu(event.cpu)
