@@ -36,11 +36,6 @@ const HOSTED: Case = Case {
     ..X86
 };
 
-const RISCV64: Case = Case {
-    kernel: Kernel::Scenarios(Arch::Riscv64),
-    ..X86
-};
-
 /// Its events are also drawn, and the timeline is compared with them.
 const TRACED: &[&str] = &["trace=1", "mode=serial,parallel"];
 
@@ -238,7 +233,8 @@ pub(crate) fn all() -> impl Iterator<Item = Case> {
     let x86 = EMULATED.iter().copied().chain(portable(X86));
     let aarch64 = aarch64::ROWS.iter().copied();
     let aarch64 = aarch64.chain(portable(aarch64::BASE));
-    let riscv64 = riscv64::ROWS.iter().copied().chain(portable(RISCV64));
+    let riscv64 = riscv64::ROWS.iter().copied();
+    let riscv64 = riscv64.chain(portable(riscv64::BASE));
     let plugged = PLUGGED.iter().copied();
     let emulated = x86.chain(aarch64).chain(riscv64);
     on_host.chain(emulated).chain(plugged)

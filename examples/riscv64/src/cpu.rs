@@ -55,7 +55,6 @@ impl Root {
 /// Context: control CPU, while `cpu` is off; or the boot CPU for itself, first of all.
 pub(crate) fn prepare(cpu: CpuId) -> Option<Boot> {
     let area = AREAS.get(cpu)?;
-    let stack = STACKS.get(cpu)?.wrapping_add(1) as u64;
     let root = ROOTS.get(cpu)?;
     let number = cpu.get();
     // SAFETY: `cpu` is off, so nobody else uses its area.
@@ -63,10 +62,17 @@ pub(crate) fn prepare(cpu: CpuId) -> Option<Boot> {
     // SAFETY: as above: its page table.
     unsafe { (*root).fill() };
     Some(Boot {
-        stack_top: stack,
+        stack_top: stack_top(cpu),
         percpu: area as u64,
         root: boot::satp(root as u64),
     })
+}
+
+/// Returns the end of the stack of `cpu`, or 0 if it has none.
+pub(crate) fn stack_top(cpu: CpuId) -> u64 {
+    STACKS
+        .get(cpu)
+        .map_or(0, |stack| stack.wrapping_add(1) as u64)
 }
 
 /// Everything that `cpu` could touch while it runs and that nobody else needs.

@@ -7,14 +7,15 @@
 use core::fmt;
 
 use cpuhp_core::{CpuId, HwId};
-use cpuhp_example_common::{ParamError, Verdict};
+use cpuhp_example_common::{ParamError, Toggle, Verdict};
 use cpuhp_example_kernel::{MAX_CPUS, Settings, StartError, ap_entry};
 use cpuhp_riscv::dt::{self, DtError};
 use cpuhp_riscv::{BootRecord, Common, Config, Riscv, SetupError};
 
 use crate::board::{KERNEL, Virt};
-use crate::cpu;
 use crate::info::Info;
+use crate::options::{KEYS, Options};
+use crate::{cpu, stale};
 
 static BOOT_RECORDS: [BootRecord; MAX_CPUS] = [const { BootRecord::ZERO }; MAX_CPUS];
 
@@ -54,9 +55,14 @@ pub(crate) fn run(hart: u64, tree: usize) -> Result<Verdict, Cause> {
     cpu::load_first(boot_cpu);
     let info = Info::read(tree).ok_or(Cause::NoTree)?;
     let command_line = info.command_line.ok_or(Cause::CommandLine)?;
-    let settings = Settings::read(command_line, &[])?;
+    let settings = Settings::read(command_line, KEYS)?;
+    let options = Options::read(&settings.params)?;
     KERNEL.keep(make_backend(&info, HwId(hart), &settings)?);
-    KERNEL.run(&settings).map_err(Cause::Start)
+    let verdict = KERNEL.run(&settings).map_err(Cause::Start)?;
+    Ok(match (verdict, options.stale) {
+        (Verdict::Pass, Toggle::On) => stale::run(&BOOT_RECORDS),
+        (verdict, _) => verdict,
+    })
 }
 
 fn make_backend(info: &Info, boot_hart: HwId, settings: &Settings) -> Result<Riscv, Cause> {

@@ -14,7 +14,9 @@ mod info;
 mod interrupts;
 mod kernel;
 mod memory;
+mod options;
 mod sbi;
+mod stale;
 mod units;
 
 use core::panic::PanicInfo;

@@ -54,6 +54,7 @@ const ROLES: &[Role] = &[
     role("examples/riscv64/src/kernel", Due::Now),
     role("examples/riscv64/src/memory", Due::Now),
     role("examples/riscv64/src/sbi", Due::Now),
+    role("examples/riscv64/src/stale", Due::Now),
     role("examples/riscv64/src/units", Due::Now),
     role("examples/x86_64/src/apic", Due::Now),
     role("examples/x86_64/src/boot", Due::Now),

@@ -1,74 +1,59 @@
 //! The boots of the riscv64 kernel.
 
-use super::{ALL_MODES, Case, RISCV64, TRACED};
+use super::{ALL_MODES, Case, TRACED, X86};
+use crate::arch::Arch;
+use crate::boot::Kernel;
 use crate::plan::Scenario;
 
-/// The riscv64 kernel; 160 harts are 32 more than the firmware serves.
+/// What the kernel takes by default.
+pub(super) const BASE: Case = Case {
+    kernel: Kernel::Scenarios(Arch::Riscv64),
+    ..X86
+};
+
+/// Each scenario with everything else as it comes.
+const fn scenario(scenario: Scenario, params: &'static [&'static str]) -> Case {
+    Case {
+        scenario,
+        params,
+        ..BASE
+    }
+}
+
+/// A first boot of so many harts.
+const fn boot(smp: u32, params: &'static [&'static str]) -> Case {
+    Case {
+        smp: Some(smp),
+        params,
+        ..BASE
+    }
+}
+
+/// The firmware of the machine serves 128 harts and lists any number.
 pub(super) const ROWS: &[Case] = &[
-    Case {
-        smp: Some(1),
-        ..RISCV64
-    },
-    Case {
-        smp: Some(2),
-        ..RISCV64
-    },
-    Case {
-        params: &["mode=raw,serial,split,parallel", "rounds=3"],
-        ..RISCV64
-    },
-    Case {
-        smp: Some(64),
-        ..RISCV64
-    },
-    Case {
-        smp: Some(128),
-        ..RISCV64
-    },
-    Case {
-        smp: Some(160),
-        ..RISCV64
-    },
-    Case {
-        params: TRACED,
-        ..RISCV64
-    },
+    boot(1, &[]),
+    boot(2, &[]),
+    boot(8, &["mode=raw,serial,split,parallel", "rounds=3"]),
+    boot(64, &[]),
+    boot(128, &[]),
+    boot(160, &[]),
+    boot(8, TRACED),
+    boot(8, &["spin_polls=0", "noise=1"]),
+    boot(8, &["idle=0"]),
+    boot(4, &["stale=1", "poison=1"]),
     Case {
         machine: &["thread=single"],
         params: ALL_MODES,
-        ..RISCV64
+        ..BASE
     },
+    scenario(Scenario::Cycle, &["rounds=50"]),
+    scenario(Scenario::Cycle, &["rounds=50", "from=last"]),
+    scenario(Scenario::Bulk, &[]),
     Case {
-        scenario: Scenario::Cycle,
-        params: &["rounds=50"],
-        ..RISCV64
-    },
-    Case {
-        scenario: Scenario::Cycle,
-        params: &["rounds=50", "from=last"],
-        ..RISCV64
-    },
-    Case {
-        scenario: Scenario::Bulk,
-        ..RISCV64
-    },
-    Case {
-        scenario: Scenario::Bulk,
         smp: Some(64),
-        ..RISCV64
+        ..scenario(Scenario::Bulk, &[])
     },
-    Case {
-        scenario: Scenario::Critical,
-        params: &["noise=1"],
-        ..RISCV64
-    },
-    Case {
-        scenario: Scenario::Partial,
-        ..RISCV64
-    },
-    Case {
-        scenario: Scenario::Dead,
-        params: &["timeout_ms=300"],
-        ..RISCV64
-    },
+    scenario(Scenario::Critical, &["noise=1"]),
+    scenario(Scenario::Partial, &[]),
+    scenario(Scenario::Dead, &["timeout_ms=300"]),
 ];
