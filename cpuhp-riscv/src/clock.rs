@@ -27,7 +27,7 @@ pub struct Clock {
     base: u64,
     hz: NonZeroU64,
     /// Nanoseconds per tick, times 2^32.
-    scale: u128,
+    scale: u64,
 }
 
 impl Clock {
@@ -36,8 +36,8 @@ impl Clock {
         Self {
             base,
             hz,
-            // To the nearest.
-            scale: (((NS_PER_S as u128) << 32) + hz.get() as u128 / 2) / hz.get() as u128,
+            // To the nearest; the sum stays below 2^64, since 10^9 x 2^32 is below 2^62.
+            scale: ((NS_PER_S << 32) + hz.get() / 2) / hz.get(),
         }
     }
 
@@ -45,7 +45,7 @@ impl Clock {
     ///
     /// The product has 128 bits, so it does not overflow in the lifetime of a machine.
     pub const fn ns(&self, ticks: u64) -> u64 {
-        let product = ticks.saturating_sub(self.base) as u128 * self.scale;
+        let product = ticks.saturating_sub(self.base) as u128 * self.scale as u128;
         // 2^64 ns are 584 years.
         #[expect(clippy::cast_possible_truncation, reason = "const: `try_from` is not")]
         let ns = (product >> 32) as u64;

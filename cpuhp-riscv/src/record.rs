@@ -357,6 +357,7 @@ mod tests {
             assert!(!record.is_parked());
             // On its way into the next one when it is released.
             record.release();
+            assert!(!record.is_parked(), "it is not there yet");
             let second = rest(&record);
             assert!(!record.is_parked() && leaves(&record, second), "{start}");
             let third = rest(&record);

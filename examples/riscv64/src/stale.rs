@@ -73,11 +73,10 @@ fn start_wrongly(backend: &Riscv, cpu: CpuId, records: &'static [BootRecord]) ->
     }
     let first = records.first().map_or(0, at);
     let end = first + u64::from(backend.cpus()) * size_of::<BootRecord>() as u64;
-    // Nobody else's, below, above, and none at all.
-    let places = [first, first - EPOCHS, end, end + 4096, 0, u64::MAX];
-    let places = places
-        .into_iter()
-        .filter(|place| *place & !(EPOCHS - 1) != own);
+    // Below and above them, and none at all.
+    let neighbour = other.map_or(0, at);
+    let outside = [first - EPOCHS, end, end + 4096, 0, u64::MAX - 1];
+    let places = [neighbour, first].into_iter().chain(outside);
     let mut starts = 0;
     let mut start = |value: u64| -> Result<(), u64> {
         starts += 1;
