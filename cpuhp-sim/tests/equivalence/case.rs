@@ -125,6 +125,10 @@ impl Case {
             coming.fill(Coming::After(10_000));
         }
         let mut faults: Vec<Fault> = (0..r.below(5)).map(|_| fault(r, cpus, &steps)).collect();
+        if let Some(first) = faults.first().copied().filter(|_| r.one_in(4)) {
+            // Everybody fails in the same step, so that all go back from there.
+            faults.extend((1..cpus).map(|cpu| Fault { cpu, ..first }));
+        }
         if operations
             .iter()
             .any(|operation| operation.dir == Direction::Down)

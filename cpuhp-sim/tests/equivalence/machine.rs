@@ -50,11 +50,16 @@ pub(crate) struct Trace {
     pub(crate) ends: Vec<Vec<End>>,
     /// Of each CPU.
     pub(crate) log: Vec<Vec<Call>>,
+    /// Two CPUs that were inside steps which take one at a time, and the steps, if that happened.
+    crowd: Option<[(u32, usize); 2]>,
 }
 
 impl Trace {
-    /// Says what is not the same in two runs of a case, if anything.
+    /// Says what is wrong with two runs of a case, or not the same, if anything.
     pub(crate) fn differs(&self, other: &Self) -> Option<String> {
+        if let Some(crowd) = self.crowd.or(other.crowd) {
+            return Some(format!("(cpu, step) that were not alone: {crowd:?}"));
+        }
         for (at, (ours, theirs)) in self.ends.iter().zip(&other.ends).enumerate() {
             for (cpu, (one, two)) in ours.iter().zip(theirs).enumerate() {
                 if one != two {
@@ -112,7 +117,8 @@ pub(crate) fn run(case: &Case, how: How) -> Trace {
     }
     World::leave();
     let log = world.log.borrow().clone();
-    Trace { ends, log }
+    let crowd = world.crowd.get();
+    Trace { ends, log, crowd }
 }
 
 /// Every state in which a CPU may rest.

@@ -2,7 +2,7 @@
 //!
 //! Random tables, batches, faults and CPUs that come late or never, run twice: once CPU by CPU, once as bulk
 //! operations. Afterwards every CPU has to be in the same state, with the same error, and its callbacks must
-//! have been called in the same order with the same answers.
+//! have been called in the same order with the same answers. Steps that take one CPU at a time have one.
 //!
 //! `CPUHP_SEED=… CPUHP_CASES=… cargo test -p cpuhp-sim --test equivalence` replays one seed, or runs more of them.
 

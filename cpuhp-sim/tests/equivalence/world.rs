@@ -1,6 +1,6 @@
 //! What the steps of a case do: take a while, fail where they are told to, and write down every answer.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::task::Poll;
 
@@ -9,7 +9,7 @@ use cpuhp_core::{
 };
 use cpuhp_sim::VirtualTime;
 
-use crate::case::{Case, Fault, MOST_STEPS, Place, scatter};
+use crate::case::{Case, Fault, MOST_STEPS, Place, Walked, scatter};
 
 /// One finished call: step, instance, direction, whether it was a rollback, and what it answered.
 pub(crate) type Call = (usize, u8, Direction, bool, i32);
@@ -22,6 +22,10 @@ pub(crate) struct World {
     /// Per CPU, how often its present call is still to ask to be called again.
     asks: RefCell<Vec<Option<u64>>>,
     pub(crate) log: RefCell<Vec<Vec<Call>>>,
+    /// The CPU that is inside a step which takes one at a time.
+    inside: Cell<Option<(u32, usize)>>,
+    /// The first two that were inside at once.
+    pub(crate) crowd: Cell<Option<[(u32, usize); 2]>>,
 }
 
 thread_local! {
@@ -37,6 +41,8 @@ impl World {
             faults: RefCell::new(case.faults.clone()),
             asks: RefCell::new(vec![None; cpus]),
             log: RefCell::new(vec![Vec::new(); cpus]),
+            inside: Cell::new(None),
+            crowd: Cell::new(None),
         });
         RUNNING.set(Some(Rc::clone(&world)));
         world
@@ -53,6 +59,7 @@ impl World {
         let number =
             (((step as u64) << 8 | u64::from(instance)) << 8 | u64::from(cpu.get())) << 1 | down;
         let chance = scatter(self.case.seed << 32 ^ number);
+        self.enter_alone(step, cpu.get());
         let mut asks = self.asks.borrow_mut();
         let left = asks[cpu.index()].get_or_insert(chance % 4 % 3);
         if *left > 0 {
@@ -63,11 +70,26 @@ impl World {
         }
         asks[cpu.index()] = None;
         drop(asks);
+        if self.inside.get() == Some((cpu.get(), step)) {
+            self.inside.set(None);
+        }
         let answer = self.answer(step, instance, dir, cpu.get());
         let code = answer.err().map_or(0, StepError::code);
         let entry = (step, instance, dir, ctx.is_rollback(), code);
         self.log.borrow_mut()[cpu.index()].push(entry);
         Poll::Ready(answer)
+    }
+
+    fn enter_alone(&self, step: usize, cpu: u32) {
+        if self.case.steps[step].walked == Walked::Parallel {
+            return;
+        }
+        match self.inside.replace(Some((cpu, step))) {
+            Some(other) if other.0 != cpu && self.crowd.get().is_none() => {
+                self.crowd.set(Some([other, (cpu, step)]));
+            }
+            Some(_) | None => {}
+        }
     }
 
     fn call_again(&self, step: usize, ctx: &Ctx<'_>, at: u64) {
