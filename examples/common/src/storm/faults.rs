@@ -19,12 +19,13 @@ pub(super) struct Armed {
 
 impl<M: Machine> Storm<'_, '_, M> {
     /// Arms faults for the coming operation, one time in three: of a callback, or of the core, sometimes
-    /// both, so that a rollback fails as well.
-    pub(super) fn arm(&mut self) {
+    /// both, so that a rollback fails as well. Mostly on `cpu`, which is about to move.
+    pub(super) fn arm(&mut self, cpu: Option<CpuId>) {
         if self.random.below(3) > 0 {
             return;
         }
-        let cpu = self.other();
+        let moved = cpu.filter(|_| self.random.below(4) > 0);
+        let cpu = moved.unwrap_or_else(|| self.other());
         match self.random.below(3) {
             0 => self.arm_callback(cpu, 0),
             1 => self.arm_core(cpu),

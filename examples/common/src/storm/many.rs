@@ -45,7 +45,7 @@ impl<M: Machine> Storm<'_, '_, M> {
             0 => self.random.below(cpus + 2),
             _ => u32::MAX,
         };
-        self.arm();
+        self.arm(None);
         let before = self.online();
         let wanted = self.stage.others().filter(|cpu| named.has(*cpu));
         let able = wanted.filter(|cpu| !self.stage.hp().online().contains(*cpu));
@@ -78,7 +78,7 @@ impl<M: Machine> Storm<'_, '_, M> {
         if policy == Policy::Force {
             self.arm_callback_only();
         } else {
-            self.arm();
+            self.arm(None);
         }
         let is_online = |cpu: CpuId| self.stage.hp().online().contains(cpu);
         // What is to go: all that are online, or that are not off where nobody is asked.

@@ -11,7 +11,7 @@ impl<M: Machine> Storm<'_, '_, M> {
     /// Anywhere, also to where no CPU can rest.
     pub(super) fn drive(&mut self) -> Told {
         let (cpu, target) = (self.any(), self.state());
-        self.arm();
+        self.arm(Some(cpu));
         let from = self.state_of(cpu);
         let result = self.stage.hp().drive(cpu, target);
         self.judge(cpu, from, target, result);
@@ -20,7 +20,7 @@ impl<M: Machine> Storm<'_, '_, M> {
 
     pub(super) fn up(&mut self) -> Told {
         let (cpu, target) = (self.any(), self.stage.scene.table.online());
-        self.arm();
+        self.arm(Some(cpu));
         let from = self.state_of(cpu);
         let result = self.stage.hp().cpu_up(cpu);
         self.judge(cpu, from, target, result);
@@ -29,7 +29,7 @@ impl<M: Machine> Storm<'_, '_, M> {
 
     pub(super) fn down(&mut self) -> Told {
         let (cpu, target) = (self.any(), StateId::OFFLINE);
-        self.arm();
+        self.arm(Some(cpu));
         let from = self.state_of(cpu);
         let result = self.stage.hp().cpu_down(cpu);
         self.judge(cpu, from, target, result);

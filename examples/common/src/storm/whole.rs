@@ -13,7 +13,7 @@ impl<M: Machine> Storm<'_, '_, M> {
     pub(super) fn freeze(&mut self) -> Told {
         let (scene, hp) = (self.stage.scene, self.stage.hp());
         let this = self.stage.this_cpu();
-        self.arm();
+        self.arm(None);
         let gives_up = self.random.below(3) == 0;
         if gives_up {
             scene.abort_after.store(self.began + 1, Ordering::Relaxed);
