@@ -93,7 +93,7 @@ fn finish<M: Machine>(stage: &Stage<'_, M>) {
         return;
     }
     if stage.scene.params.trace == Toggle::On {
-        trace::print(stage.scene);
+        trace::print(stage.scene, &|at| stage.hp().name(at));
     }
     json::line(stage.machine, "done", |line| {
         line.truth("pass", verdict() == Verdict::Pass)

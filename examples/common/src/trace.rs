@@ -31,6 +31,7 @@ const STEP: u64 = 1;
 const EDGE: u64 = 2;
 const KICK: u64 = 3;
 const WINDOW: u64 = 4;
+const FAULT: u64 = 5;
 
 impl Event {
     /// Makes an empty one.
@@ -75,15 +76,21 @@ impl Trace for Tracer {
         let Some(log) = scene.cpu(event.cpu) else {
             return;
         };
-        let flags = u64::from(event.dir == Direction::Down) << 8 | u64::from(event.rollback) << 16;
         keep(
             scene,
             log.began.swap(0, Ordering::Relaxed),
             event.cpu,
             event.on,
-            STEP | flags | u64::from(event.state.get()) << 24,
+            STEP | flags(event),
             result.err(),
         );
+    }
+
+    fn fault(&self, event: &StepEvent) {
+        let Some(scene) = traced() else { return };
+        let what = FAULT | flags(event);
+        let now = scene.host.now().max(1);
+        keep(scene, now, event.cpu, event.on, what, None);
     }
 
     fn edge(&self, cpu: CpuId, from: Tag, to: Tag) {
@@ -118,6 +125,12 @@ pub(crate) fn window(scene: &Scene, mode: Mode, begin: u64) {
     }
 }
 
+/// What an event of a step is about: direction, rollback, state.
+fn flags(event: &StepEvent) -> u64 {
+    let down = u64::from(event.dir == Direction::Down);
+    down << 8 | u64::from(event.rollback) << 16 | u64::from(event.state.get()) << 24
+}
+
 /// Returns the scene if events are wanted.
 fn traced() -> Option<&'static Scene> {
     scene::get().filter(|scene| scene.params.trace == Toggle::On)
@@ -142,7 +155,9 @@ fn keep(scene: &Scene, begin: u64, cpu: CpuId, on: CpuId, what: u64, error: Opti
 }
 
 /// Prints where the sections of the table begin, every event, and how many were lost. Called at rest.
-pub(crate) fn print(scene: &Scene) {
+///
+/// `name` names a state as it is now: one that is registered no more has none.
+pub(crate) fn print(scene: &Scene, name: &dyn Fn(StateId) -> &'static str) {
     json::line(scene.host, "table", |line| {
         line.number("kick", scene.table.kick().get())?;
         line.number("ap_idle", scene.table.ap_idle().get())?;
@@ -152,7 +167,8 @@ pub(crate) fn print(scene: &Scene) {
         // Acquire: pairs with `keep`.
         let what = event.what.load(Ordering::Acquire);
         match what & 0xff {
-            STEP => print_step(scene, event, what),
+            STEP => print_step(scene, event, what, name),
+            FAULT => print_fault(scene, event, what, name),
             EDGE => print_edge(scene, event, what),
             KICK => json::line(scene.host, "kick", |line| {
                 line.number("cpu", low(&event.who))?;
@@ -169,16 +185,33 @@ pub(crate) fn print(scene: &Scene) {
     });
 }
 
-fn print_step(scene: &Scene, event: &Event, what: u64) {
+/// The state and the direction of an event.
+fn place(what: u64) -> (StateId, &'static str) {
     #[expect(clippy::cast_possible_truncation, reason = "bits 24..40 hold a state")]
     let state = StateId::new((what >> 24) as u16);
-    let dir = if what >> 8 & 1 == 0 { "up" } else { "down" };
+    (state, if what >> 8 & 1 == 0 { "up" } else { "down" })
+}
+
+fn print_fault(scene: &Scene, event: &Event, what: u64, name: &dyn Fn(StateId) -> &'static str) {
+    let (state, dir) = place(what);
+    json::line(scene.host, "fault", |line| {
+        line.number("cpu", low(&event.who))?;
+        line.number("state", state.get())?;
+        line.text("name", &name(state))?;
+        line.text("dir", &dir)?;
+        line.number("on", event.who.load(Ordering::Relaxed) >> 32)?;
+        line.number("t", event.begin.load(Ordering::Relaxed))
+    });
+}
+
+fn print_step(scene: &Scene, event: &Event, what: u64, name: &dyn Fn(StateId) -> &'static str) {
+    let (state, dir) = place(what);
     #[expect(clippy::cast_possible_truncation, reason = "32 bits were stored")]
     let code = (event.error.load(Ordering::Relaxed) as u32).cast_signed();
     json::line(scene.host, "step", |line| {
         line.number("cpu", low(&event.who))?;
         line.number("state", state.get())?;
-        line.text("name", &scene.table.name(state))?;
+        line.text("name", &name(state))?;
         line.text("dir", &dir)?;
         line.truth("rollback", what >> 16 & 1 == 1)?;
         line.number("on", event.who.load(Ordering::Relaxed) >> 32)?;

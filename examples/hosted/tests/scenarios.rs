@@ -105,6 +105,20 @@ fn pairs_and_faults_are_all_of_them() {
 }
 
 #[test]
+fn faults_of_the_core_are_in_the_trace() {
+    let text = pass("scenario=fault smp=3 trace=1 time=virtual");
+    // 11 states fail, both ways, alone and with each half that the rollback passes: 78 up and 84 down.
+    let faults = || text.lines().filter(|line| line.contains(r#""ev":"fault""#));
+    assert_eq!(faults().count(), 162);
+    let ups = faults().filter(|line| line.contains(r#""dir":"up""#));
+    assert_eq!(ups.count(), 78);
+    let named = r#""name":"sched:online","dir":"down""#;
+    assert!(faults().any(|line| line.contains(named)), "{text}");
+    let dynamic = r#""name":"stat:dynamic","dir":"up""#;
+    assert!(faults().any(|line| line.contains(dynamic)), "{text}");
+}
+
+#[test]
 fn late_cpus_are_named_and_come_back() {
     let text = pass("scenario=dead smp=8 withhold=3 absent=1 timeout_ms=100 time=virtual");
     assert!(
