@@ -80,7 +80,8 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "K=V", num_args = 1..)]
     pub(crate) param: Vec<String>,
     /// The machine: absent=N, cpu=NAME, thread=single|multi, topology=sockets=3,cores=3,threads=3;
-    /// x86_64: cpuid-0xb=off, hotadd=N; aarch64: el=1|2, board=virt|raspi3b; hosted: absent=N, time=virtual|threads
+    /// x86_64: cpuid-0xb=off, hotadd=N; aarch64: el=1|2, board=virt|raspi3b; hosted: absent=N, hotadd=N,
+    /// time=virtual|threads
     #[arg(long, value_name = "K=V", num_args = 1..)]
     pub(crate) machine: Vec<String>,
     /// Seed of everything random in the scenario

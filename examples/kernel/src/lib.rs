@@ -20,12 +20,14 @@
 //! 5. `cpu.rs`: what each CPU has of its own, in [`PerCpu`] arrays: [`Board::this_cpu`], [`Board::give`],
 //!    [`Board::take_back`], [`Board::memory_of`].
 //! 6. `apic.rs`, `gic.rs` or what the interrupt controller is called: [`Board::sleep_ns`], opening and
-//!    closing interrupts, [`Board::section`] with the backend's feature `critical-section`, [`Board::wake`], [`Board::disturb`]. `units.rs`: what is set up on each entry,
-//!    [`Board::start`] and [`Board::stop`].
-//! 7. `kernel.rs`: the static [`Kernel`], the `impl Board`, and the start, which is
-//!    [`Settings::read`] of the command line, the backend's `unsafe fn new` with [`ap_entry`] as its
-//!    `ap_main` and [`Settings::idle`] as its `idle`, [`Kernel::keep`], [`Kernel::run`].
-//! 8. `main.rs`: calls the start and hands its result to [`end`]; the panic handler calls [`panic()`].
+//!    closing interrupts, [`Board::section`] with the backend's feature `critical-section`, [`Board::wake`],
+//!    [`Board::disturb`]. `units.rs`: what is set up on each entry, [`Board::start`] and [`Board::stop`].
+//! 7. `board.rs`: the static [`Kernel`] and the `impl Board`, which is names for all of the above.
+//!    `options.rs`: the words of the command line that only this machine knows, if it has any.
+//! 8. `kernel.rs`: the start, which is [`Settings::read`] of the command line, the backend's
+//!    `unsafe fn new` with [`ap_entry`] as its `ap_main` and [`Settings::idle`] as its `idle`,
+//!    [`Kernel::keep`], [`Kernel::run`].
+//! 9. `main.rs`: calls the start and hands its result to [`end`]; the panic handler calls [`panic()`].
 #![no_std]
 
 mod board;
