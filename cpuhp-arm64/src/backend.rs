@@ -14,7 +14,7 @@ use crate::clock::{Clock, ticks};
 use crate::config::{
     Caps, Config, CpuDesc, Gic, Mapping, SetupError, Stop, Timeouts, Wake, WakeMethod,
 };
-use crate::entry::{self, Snapshot, Start};
+use crate::entry::{self, Sleep, Snapshot, Start};
 use crate::gic;
 use crate::gic::registers::{Driver, Mapped};
 use crate::hardware::{self, Hardware, disable_interrupts, halt};
@@ -214,12 +214,11 @@ impl Arm64 {
     /// Returns what can be done with `cpu`.
     pub fn caps(&self, cpu: CpuId) -> Caps {
         let wake = self.boot_record(cpu).map(BootRecord::method);
+        let has_firmware = self.engine.machine.conduit.is_some();
         let stop = match (wake, self.park) {
-            (Some(_), Some(_)) => Stop::Park,
-            (Some(WakeMethod::Psci), None) if self.engine.machine.conduit.is_some() => {
-                Stop::Firmware
-            }
-            _ => Stop::Never,
+            (None, _) => Stop::Never,
+            (Some(WakeMethod::Psci), None) if has_firmware => Stop::Firmware,
+            (Some(_), _) => Stop::Park,
         };
         Caps { wake, stop }
     }
@@ -245,9 +244,10 @@ impl Arm64 {
 
     /// Rests the calling AP, after `ap_run` returned.
     ///
-    /// Context: the AP, on its own stack; it leaves the stack and all else for its slot, or goes off. Without a
-    /// park region [`Rest::Park`] stays on that stack: core keeps what PREPARE made for a CPU that
-    /// [`Platform::confirm`] calls running.
+    /// It goes to its slot of the park region. Without one it is powered off; or, if core only parks it, or no
+    /// firmware can turn it off, it sleeps in this kernel's text, off everything that PREPARE made.
+    ///
+    /// Context: the AP, on its own stack, which it leaves.
     pub fn rest(&self, how: Rest) -> ! {
         disable_interrupts();
         let cpu = (self.this_cpu)();
@@ -256,13 +256,19 @@ impl Arm64 {
             // of `new`.
             unsafe { park.enter(cpu.index()) }
         }
-        if let (Rest::Park, Some(record)) = (how, self.boot_record(cpu)) {
-            self.sleep_ap(record);
-            entry::restart(record)
+        if how == Rest::Off && self.caps(cpu).stop == Stop::Firmware {
+            // Returns only if firmware refuses: then the CPU rests like one that it never knew.
+            self.engine.machine.cpu_off();
         }
-        // Returns only if firmware refuses: then this CPU stays, and `confirm` says so.
-        self.engine.machine.cpu_off();
-        halt()
+        let Some(record) = self.boot_record(cpu) else {
+            halt()
+        };
+        let wakes = match self.engine.machine.gic {
+            Driver::V3 => Sleep::Interrupt,
+            Driver::Custom(_) => Sleep::Event,
+        };
+        // SAFETY: promises 4 and 5 of `new`: the entry code stays, and nothing on the stack is used again.
+        unsafe { entry::rest(record, wakes) }
     }
 }
 

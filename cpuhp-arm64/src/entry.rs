@@ -18,6 +18,7 @@
     reason = "an AP has no stack, caches or translation before this code gives it some"
 )]
 
+mod rest;
 mod state;
 
 use core::arch::global_asm;
@@ -32,11 +33,12 @@ use crate::gic::registers::Driver;
 use crate::hardware::{Hardware, forget_instructions, halt};
 use crate::record::{BootRecord, EPOCH_BITS};
 
+pub(crate) use rest::{Sleep, rest};
 pub(crate) use state::Snapshot;
 
 /// What the entry code reads, at offsets the assembly knows. Written by `install` before any kick.
 #[repr(C, align(256))]
-struct Shared {
+pub(super) struct Shared {
     /// Physical address of the first record, and the one the kernel uses.
     records: AtomicU64,
     records_virt: AtomicU64,
@@ -58,7 +60,7 @@ struct Shared {
     next: Next,
 }
 
-static SHARED: Shared = Shared {
+pub(super) static SHARED: Shared = Shared {
     records: AtomicU64::new(0),
     records_virt: AtomicU64::new(0),
     cpus: AtomicU64::new(0),
@@ -318,21 +320,4 @@ extern "C" fn ap_start(record: &'static BootRecord, epoch: u32) -> ! {
     // Release: whoever sees the mark sees a CPU that can be woken, and has left its slot.
     record.arrived.store(1, Ordering::Release);
     (start.ap_main)(CpuId::new(record.cpu.load(Ordering::Relaxed)))
-}
-
-/// Leaves everything on the calling AP's stack and begins again at `ap_main`.
-pub(crate) fn restart(record: &'static BootRecord) -> ! {
-    let stack_top = record.stack_top.load(Ordering::Relaxed);
-    if stack_top == 0 {
-        // Nobody may take the stack of a CPU that can still come back; without one it cannot.
-        halt();
-    }
-    let epoch = record.started.load(Ordering::Relaxed);
-    // SAFETY: the stack is this CPU's own (promise 5 of `Arm64::new`), and no frame on it is used
-    // again. `noreturn`: nothing after this line runs.
-    unsafe {
-        core::arch::asm!("mov sp, {stack}", "mov x29, xzr", "mov x30, xzr", "b {start}",
-            stack = in(reg) stack_top, start = sym ap_start, in("x0") record, in("x1") u64::from(epoch),
-            options(noreturn));
-    }
 }

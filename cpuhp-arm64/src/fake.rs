@@ -61,6 +61,7 @@ pub(crate) enum Call {
     Relax,
     Event,
     Interrupt(u64),
+    Rouse(u64),
 }
 
 impl Fake {
@@ -220,6 +221,10 @@ impl Cache for Fake {
 impl Machine for Fake {
     fn interrupt(&self, to: HwId) {
         self.note(Call::Interrupt(to.0));
+    }
+
+    fn rouse(&self, cpu: HwId) {
+        self.note(Call::Rouse(cpu.0));
     }
 
     fn release_word(&self, phys: u64) -> Option<&'static AtomicU64> {

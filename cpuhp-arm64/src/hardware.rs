@@ -106,6 +106,13 @@ impl Machine for Hardware {
         self.gic.send(self.sgi, to);
     }
 
+    fn rouse(&self, cpu: HwId) {
+        match self.gic {
+            Driver::V3 => self.interrupt(cpu),
+            Driver::Custom(_) => self.send_event(),
+        }
+    }
+
     fn release_word(&self, phys: u64) -> Option<&'static AtomicU64> {
         if phys == 0 || !phys.is_multiple_of(8) {
             return None;

@@ -8,7 +8,7 @@
 //!   ^        |          |         |
 //!   |        +----------|---------|---> as it was: refused                            kick
 //!   +-------------------+---------+     firmware says that it is off                  confirm
-//! RUNNING -> CLAIMED -> RELEASED -> RUNNING      it rests in its slot                 kick
+//! RUNNING -> CLAIMED -> RELEASED -> RUNNING      it rests, and is not off             kick
 //! RUNNING -> WAKING -> RELEASED                  core parked it and wants it again    wake, service
 //! ```
 //!
@@ -29,7 +29,7 @@ use crate::cache::{Area, Cache, store_foreign};
 use crate::config::{Timings, WakeMethod};
 use crate::park::slot::{self, ParkSlot};
 use crate::psci::{self, Firmware, OnAnswer};
-use crate::record::{BootRecord, EPOCH_BITS, FIRST_LINE};
+use crate::record::{self, BootRecord, EPOCH_BITS, FIRST_LINE, RESTS};
 
 const IDLE: u32 = 0;
 const CLAIMED: u32 = 1;
@@ -46,6 +46,9 @@ const SETTLE_NS: u64 = 200_000_000;
 pub(crate) trait Machine: Firmware + Cache {
     /// Sends the wake interrupt.
     fn interrupt(&self, to: HwId);
+
+    /// Ends the sleep of a CPU that rests in the kernel's text.
+    fn rouse(&self, cpu: HwId);
 
     /// Returns the word at this physical address where a CPU looks for its entry.
     fn release_word(&self, phys: u64) -> Option<&'static AtomicU64>;
@@ -76,8 +79,17 @@ pub(crate) struct Engine<M> {
 enum Start {
     /// By firmware.
     Cold,
-    /// From its slot, where it rests under this number.
-    Release(u32),
+    /// From where it rests.
+    Release(Place),
+}
+
+/// Where a CPU rests that is down and not off.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Place {
+    /// In its slot, under this number.
+    Slot(u32),
+    /// In the kernel's text, its record watched.
+    Text,
 }
 
 impl<M: Machine> Engine<M> {
@@ -163,7 +175,7 @@ impl<M: Machine> Engine<M> {
             return Err(KickError::new(KickErrorKind::Busy));
         }
         let start = match self.resting(record) {
-            Some(number) => Start::Release(number),
+            Some(place) => Start::Release(place),
             None if word == IDLE || self.is_off(record) => Start::Cold,
             None => return Err(KickError::new(KickErrorKind::AlreadyOn)),
         };
@@ -191,7 +203,15 @@ impl<M: Machine> Engine<M> {
     /// Starts the CPU, and returns its next word.
     fn start(&self, record: &BootRecord, start: Start) -> Result<u32, KickError> {
         match (start, record.method()) {
-            (Start::Release(number), _) => self.release(record, number).map(|()| RELEASED),
+            (Start::Release(Place::Slot(number)), _) => {
+                self.release(record, number).map(|()| RELEASED)
+            }
+            (Start::Release(Place::Text), _) => {
+                // Release: the CPU goes on with what the record says from here on.
+                record.rest.store(record::RELEASED, Ordering::Release);
+                self.machine.rouse(record.hw_id());
+                Ok(RELEASED)
+            }
             (Start::Cold, WakeMethod::Psci) => self.cpu_on(record).map(|()| KICKED),
             (Start::Cold, WakeMethod::SpinTable { release }) => {
                 let word = self.machine.release_word(release);
@@ -252,9 +272,13 @@ impl<M: Machine> Engine<M> {
         at | u64::from(epoch)
     }
 
-    /// The number under which the CPU rests in its slot, if nobody has released it.
-    fn resting(&self, record: &BootRecord) -> Option<u32> {
-        self.slot(record)?.resting(&self.machine)
+    /// Where the CPU rests, if nobody has released it.
+    fn resting(&self, record: &BootRecord) -> Option<Place> {
+        match self.slot(record) {
+            Some(slot) => slot.resting(&self.machine).map(Place::Slot),
+            // Acquire: then everything the CPU did before is visible.
+            None => (record.rest.load(Ordering::Acquire) == RESTS).then_some(Place::Text),
+        }
     }
 
     /// Whether firmware says that a CPU is off; asked several times, for one that is just leaving.
@@ -318,7 +342,7 @@ impl<M: Machine> Engine<M> {
         }
     }
 
-    /// Releases a CPU that core has parked; it may still be on its way into its slot.
+    /// Releases a CPU that core has parked; it may still be on its way.
     pub(crate) fn wake(&self, cpu: CpuId) {
         let Some(record) = self.record(cpu) else {
             return;
@@ -347,16 +371,16 @@ impl<M: Machine> Engine<M> {
         }
     }
 
-    /// Releases a CPU by the value of its last kick. False if it is not in its slot yet.
+    /// Releases a CPU by the value of its last kick. False if it is not at rest yet.
     fn start_again(&self, record: &BootRecord, now: impl Fn() -> u64) -> bool {
-        let Some(number) = self.resting(record) else {
+        let Some(place) = self.resting(record) else {
             return false;
         };
         if !move_word(record, WAKING, CLAIMED) {
             return true;
         }
         self.begin(record, now());
-        let started = self.start(record, Start::Release(number));
+        let started = self.start(record, Start::Release(place));
         record
             .engine
             .store(started.unwrap_or(WAKING), Ordering::Release);

@@ -23,8 +23,8 @@
 //! From a running AP to one that is off, and back:
 //!
 //! 7. `Arm64::rest` calls `CPU_OFF`. With a [`ParkRegion`] the CPU goes to its slot there instead: MMU and
-//!    caches off, no stack, asleep until it is released. So does a CPU of a spin-table, which cannot go
-//!    off.
+//!    caches off, no stack, asleep until it is released. A CPU that no firmware turns off, or that core only
+//!    parks, sleeps in the kernel's text otherwise, off everything PREPARE made.
 //! 8. `Platform::confirm` asks `AFFINITY_INFO`, several times in a row, or reads the slot. What firmware
 //!    cannot say is `Running`.
 //! 9. The next kick starts it again by 4, or releases the slot, and the CPU goes on at 5. The boot CPU goes

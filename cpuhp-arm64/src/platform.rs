@@ -15,7 +15,7 @@ use crate::record::{BootRecord, Poke};
 
 impl Arm64 {
     /// Sleeps until a poke. Context: interrupts off before and after.
-    pub(crate) fn sleep_ap(&self, record: &BootRecord) {
+    fn sleep_ap(&self, record: &BootRecord) {
         if record.begin_sleep() {
             sleep();
             let hardware = &self.engine.machine;
@@ -182,9 +182,6 @@ impl Platform for Arm64 {
     }
 
     fn unpark(&self, cpu: CpuId) {
-        if self.park.is_none() {
-            return self.poke(cpu, BootRecord::poke);
-        }
         self.engine.wake(cpu);
         self.service();
     }

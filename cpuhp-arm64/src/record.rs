@@ -31,6 +31,10 @@ const SPIN_TABLE: u32 = 2;
 /// Where the wave lies.
 const WAVE: u32 = 8;
 
+// The `rest` word; 0: it runs, or is off.
+pub(crate) const RESTS: u32 = 1;
+pub(crate) const RELEASED: u32 = 2;
+
 /// A poke that the CPU has not consumed yet; set by anybody.
 const POKED: u32 = 1;
 /// The CPU is about to sleep, or asleep; set by itself.
@@ -82,6 +86,9 @@ pub struct BootRecord {
     polls_max: AtomicU32,
     /// Epoch bits of the start that entered last. Written by the AP's entry code.
     pub(crate) started: AtomicU32,
+    /// 0, `RESTS` or `RELEASED`: for a CPU that is down and has no slot. It writes the first two, and whoever
+    /// releases it the third.
+    pub(crate) rest: AtomicU32,
 }
 
 /// Moves what follows to the next cache line.
@@ -125,6 +132,7 @@ impl BootRecord {
         polls: AtomicU32::new(0),
         polls_max: AtomicU32::new(0),
         started: AtomicU32::new(0),
+        rest: AtomicU32::new(0),
     };
 
     /// Gives the CPU what it starts with: the `up` half of a PREPARE step.

@@ -297,6 +297,57 @@ fn a_cpu_in_its_slot_is_released_and_firmware_is_not_asked() {
     assert_eq!(slot.leave(number), Some(slot::Start { entry, arg }));
 }
 
+/// What the rest code does, first and last.
+fn rest_in_text(engine: &Engine<Fake>, cpu: CpuId) {
+    let record = engine.record(cpu).unwrap();
+    record.rest.store(RESTS, Ordering::Release);
+}
+
+fn leave_text(engine: &Engine<Fake>, cpu: CpuId) {
+    let record = engine.record(cpu).unwrap();
+    assert_eq!(record.rest.load(Ordering::Acquire), record::RELEASED);
+    record.rest.store(0, Ordering::Release);
+    arrive(engine, cpu);
+}
+
+#[test]
+fn a_cpu_that_rests_in_the_text_is_parked_and_released_without_firmware() {
+    // One that firmware refused to turn off: it is on for ever, and starts no more.
+    let engine = psci(&[0, -4], &[ON]);
+    engine.kick(A, 1, 0).unwrap();
+    arrive(&engine, A);
+    engine.done(A, KickOutcome::Arrived);
+    assert_eq!(engine.confirm(A, || 0), Confirm::Running);
+    rest_in_text(&engine, A);
+    engine.machine.calls();
+    assert_eq!(engine.confirm(A, || 0), Confirm::Parked);
+    assert_eq!(engine.kick(A, 2, 0), Ok(()));
+    assert_eq!(engine.machine.calls(), [Call::Rouse(id(A))]);
+    assert_eq!(engine.confirm(A, || 0), Confirm::Running, "it leaves");
+    let error = engine.kick(A, 3, 0).unwrap_err();
+    assert_eq!(error.kind, KickErrorKind::Busy);
+    leave_text(&engine, A);
+    engine.done(A, KickOutcome::Arrived);
+    assert_eq!(engine.record(A).unwrap().epoch.load(Ordering::Relaxed), 2);
+    assert_eq!(engine.confirm(A, || 0), Confirm::Running);
+}
+
+#[test]
+fn a_parked_cpu_that_is_wanted_leaves_the_text_once_it_is_there() {
+    let engine = psci(&[0], &[ON]);
+    engine.kick(A, 5, 0).unwrap();
+    arrive(&engine, A);
+    engine.wake(A);
+    engine.machine.calls();
+    engine.service(|| 7);
+    assert_eq!(engine.machine.calls(), []);
+    rest_in_text(&engine, A);
+    engine.service(|| 7);
+    assert_eq!(engine.machine.calls(), [Call::Rouse(id(A))]);
+    leave_text(&engine, A);
+    assert_eq!(engine.record(A).unwrap().epoch.load(Ordering::Relaxed), 5);
+}
+
 #[test]
 fn a_spoilt_slot_is_an_error_and_its_cpu_stays() {
     let slots = slots();

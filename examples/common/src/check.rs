@@ -22,6 +22,7 @@ pub(crate) fn all<M: Machine>(machine: &M, scene: &Scene) {
 
 /// Checks one CPU at rest.
 pub(crate) fn one<M: Machine>(machine: &M, scene: &Scene, cpu: CpuId, log: &CpuLog) {
+    machine.at_rest(cpu);
     let hp = machine.hp();
     let state = hp.state(cpu).unwrap_or_default();
     let up = log.up.load(Ordering::Relaxed);

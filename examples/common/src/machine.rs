@@ -73,6 +73,11 @@ pub trait Host: Sync {
     /// Takes back what [`Self::prepare`] gave. Context: control CPU, PREPARE.
     fn unprepare(&self, _cpu: CpuId) {}
 
+    /// Is told that no operation runs and that `cpu` is about to be looked at; never in a timed window.
+    ///
+    /// For what a kernel does with a CPU that is off and that would only disturb what is measured.
+    fn at_rest(&self, _cpu: CpuId) {}
+
     /// Sets up the calling CPU's interrupts and timer, for the first time or again.
     ///
     /// Context: STARTING, interrupts off.

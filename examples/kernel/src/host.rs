@@ -104,7 +104,11 @@ impl<B: Board> Host for Kernel<B> {
     fn unprepare(&self, cpu: CpuId) {
         let backend = self.wait_backend();
         B::take_back(backend, cpu);
-        poison::apply::<B>(backend, cpu);
+        poison::mark(cpu);
+    }
+
+    fn at_rest(&self, cpu: CpuId) {
+        poison::apply::<B>(self.wait_backend(), cpu);
     }
 
     /// # Panics

@@ -13,6 +13,8 @@ use crate::storage::MAX_CPUS;
 
 /// CPUs whose memory is poisoned now. Moved by control CPUs, one at a time.
 static POISONED: MaskStore<{ words(MAX_CPUS) }> = MaskStore::new();
+/// CPUs that are off and not poisoned yet. Moved likewise.
+static MARKED: MaskStore<{ words(MAX_CPUS) }> = MaskStore::new();
 /// 1: it is done at all.
 static IS_ON: AtomicU32 = AtomicU32::new(0);
 
@@ -21,13 +23,23 @@ pub(crate) fn turn_on() {
     IS_ON.store(1, Ordering::Relaxed);
 }
 
-/// Overwrites all that `cpu` could touch, and disturbs it.
+/// Notes that `cpu` is off, to be poisoned as soon as no time is measured.
 ///
 /// Context: control CPU; core has confirmed that `cpu` is off.
+pub(crate) fn mark(cpu: CpuId) {
+    if IS_ON.load(Ordering::Relaxed) != 0 {
+        MARKED.get_mut().insert(cpu);
+    }
+}
+
+/// Overwrites all that `cpu` could touch, if it was marked, and disturbs it.
+///
+/// Context: control CPU, no operation runs.
 pub(crate) fn apply<B: Board>(backend: &B::Backend, cpu: CpuId) {
-    if IS_ON.load(Ordering::Relaxed) == 0 {
+    if !MARKED.get().contains(cpu) {
         return;
     }
+    MARKED.get_mut().remove(cpu);
     for memory in B::memory_of(backend, cpu) {
         memory.poison();
     }
@@ -39,6 +51,7 @@ pub(crate) fn apply<B: Board>(backend: &B::Backend, cpu: CpuId) {
 ///
 /// Context: control CPU, `cpu` still off.
 pub(crate) fn check<B: Board>(backend: &B::Backend, cpu: CpuId) -> u32 {
+    MARKED.get_mut().remove(cpu);
     if !POISONED.get().contains(cpu) {
         return 0;
     }
