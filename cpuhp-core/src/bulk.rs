@@ -288,12 +288,13 @@ impl BulkOp {
         };
         let first = first.unwrap_or_default();
         let deadline = hp.record(first).map_or(0, |rec| rec.deadline.get());
-        let most = hp.platform().alive_timeout() / 16;
-        let pause = (u64::from(self.ahead) * PAUSE_NS).min(most);
-        (
-            first,
-            deadline.min(hp.platform().now().saturating_add(pause)),
-        )
+        let (limit, now) = (hp.platform().alive_timeout(), hp.platform().now());
+        // Whoever notifies ends the pause. So it may follow the time already waited: CPUs that come one after
+        // the other, and slowly, would else be looked at again and again between two of them.
+        let taken = now.saturating_sub(deadline.saturating_sub(limit));
+        let pause = u64::from(self.ahead) * PAUSE_NS;
+        let pause = pause.max(taken / 16).min(limit / 16);
+        (first, deadline.min(now.saturating_add(pause)))
     }
 
     /// Whether somebody refused, or the platform gave it up, and the batch came back.

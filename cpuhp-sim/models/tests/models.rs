@@ -108,6 +108,20 @@ fn steps_that_take_one_cpu_at_a_time_add_up_in_the_core_too() {
 }
 
 #[test]
+fn cpus_that_answer_slowly_one_after_the_other_are_not_looked_at_ever_more_often() {
+    let polls_per_cpu = |cpus: u32| {
+        let model = named("arm64-80").with_cpus(cpus);
+        let outcome =
+            run(&model, Plan::new(Way::Down, Mode::Parallel)).expect("nothing is refused");
+        assert_eq!(outcome.done, cpus - 1);
+        (outcome.asked + outcome.ap_polls) / u64::from(cpus)
+    };
+    let (few, many) = (polls_per_cpu(64), polls_per_cpu(256));
+    println!("{few} and {many} polls per CPU");
+    assert!(many <= few * 3 / 2, "{few} and {many} polls per CPU");
+}
+
+#[test]
 fn dead_cpus_cost_one_time_out_and_nobody_else_fails() {
     let model = named("large-4096").with_cpus(1_024);
     let without = up(&model, Mode::Parallel);
