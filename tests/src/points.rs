@@ -3,7 +3,7 @@
 
 use cpuhp_core::{Direction, FaultAt, StepError};
 
-use crate::full::instances;
+use crate::full::{instances, section};
 use crate::model::{Ap, DOWN_CODE, Expect, Kind, PENDS, UP_CODE};
 use crate::shape::{Section, Shape};
 use crate::world::Call;
@@ -286,6 +286,8 @@ pub struct Tally {
     pub waited: u32,
     pub injected: u32,
     pub passed_over: u32,
+    /// Failures by direction, on which CPU, in a step or an instance, and whether the way back failed too.
+    pub places: [u32; 16],
 }
 
 impl Tally {
@@ -298,5 +300,15 @@ impl Tally {
         self.waited += u32::from(job.pends.is_some());
         self.injected += u32::from(job.armed.is_some());
         self.passed_over += u32::from(expected.ignored > 0);
+        if let Some((at, _)) = expected.expect.first {
+            let down = job.target < job.origin;
+            let on_ap = section(at) == Section::Online;
+            let second = expected.expect.second.is_some();
+            let place = [down, on_ap, instances(at) > 0, second];
+            let place = place
+                .iter()
+                .fold(0, |place, bit| place * 2 + usize::from(*bit));
+            self.places[place] += 1;
+        }
     }
 }

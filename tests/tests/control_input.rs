@@ -121,6 +121,6 @@ fn any_input_is_refused_in_one_line_or_means_what_it_says() {
     });
     let understood = fed.count();
     assert_eq!(snapshot(hp), before);
-    println!("{understood} of {inputs} understood");
+    println!("@proof {inputs} inputs, {understood} of them understood");
     assert!(inputs < 10_000 || (inputs / 50..inputs / 2).contains(&understood));
 }

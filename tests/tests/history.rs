@@ -80,7 +80,7 @@ fn an_operation_that_has_returned_causes_nothing_more() {
             }
         }
     }
-    println!("{cases} cases");
+    println!("@proof {cases} operations after which nothing happened");
     assert!(cases > 1_000);
 }
 
@@ -190,5 +190,5 @@ fn every_bug_has_a_row_and_every_test_it_names_exists() {
     }
     let all = BTreeSet::from(BUGS);
     assert_eq!(seen, all);
-    println!("{tests} tests for {} bugs", seen.len());
+    println!("@proof {tests} tests named for {} bugs", seen.len());
 }

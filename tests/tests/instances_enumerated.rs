@@ -305,7 +305,7 @@ fn enumerate(way: Way, origins: impl Iterator<Item = u16>) -> Tally {
             run.between(origin, target);
         }
     }
-    println!("{way:?}: {:?} in {:?}", run.tally, begun.elapsed());
+    println!("@proof {way:?}: {:?} in {:.1?}", run.tally, begun.elapsed());
     run.tally
 }
 
@@ -316,6 +316,12 @@ fn every_walk_up_or_down_from_below_is_as_the_model_says() {
         FULL.resting().filter(|at| *at <= IDLE),
     );
     assert!(tally.cases >= 30_000, "{tally:?}");
+    // Up: on the control CPU and on an AP that goes on by itself, in a step and in an instance, with and
+    // without a second failure; down from here nothing of the AP can fail.
+    assert!(
+        tally.places[..12].iter().all(|count| *count > 0),
+        "{tally:?}"
+    );
     assert!(tally.torn > 0 && tally.double > 0 && tally.injected > 0);
 }
 
@@ -326,6 +332,11 @@ fn every_walk_up_or_down_from_above_is_as_the_model_says() {
         FULL.resting().filter(|at| *at > IDLE),
     );
     assert!(tally.cases >= 30_000, "{tally:?}");
+    // Down: the same; up from here everything is the AP's.
+    assert!(
+        tally.places[4..].iter().all(|count| *count > 0),
+        "{tally:?}"
+    );
     assert!(tally.torn > 0 && tally.double > 0 && tally.injected > 0);
 }
 
@@ -372,6 +383,6 @@ fn every_forced_walk_is_as_the_model_says() {
             }
         }
     }
-    println!("{:?}", run.tally);
+    println!("@proof forced: {:?}", run.tally);
     assert!(run.tally.cases >= 5_000 && run.tally.passed_over > 0 && run.tally.failed == 0);
 }

@@ -4,9 +4,13 @@
 use cpuhp_core::{Calls, Direction, DynRange, OpFlags, RegisterError, StateId, Step, Which, Why};
 use cpuhp_tests::batch::calls;
 use cpuhp_tests::fake::{Machine, TICK};
-use cpuhp_tests::full::{KICK, ONLINE, ONLINE_DYN, PARALLEL_DYN, PREPARE_DYN, both, empty, keep};
+use cpuhp_tests::full::{
+    EMPTY, KICK, ONLINE, ONLINE_DYN, PARALLEL_DYN, PREPARE_DYN, both, empty, keep,
+};
 use cpuhp_tests::refusal::snapshot;
-use cpuhp_tests::scatter::{BOOT, CPUS, RESTS, cpu, cycle, past, register, scattered, unregister};
+use cpuhp_tests::scatter::{
+    BOOT, CPUS, RESTS, cpu, cycle, past, register, scattered, shape_with, unregister,
+};
 use cpuhp_tests::world::{Act, Call, World, with};
 
 /// A range, its first number, and a step for it, parallel or not.
@@ -82,6 +86,53 @@ fn register_then_remove_is_the_identity() {
     }
 }
 
+/// The same from every state a CPU can rest in, whichever half has to wait; called, or only stored and cleared.
+#[test]
+fn register_then_remove_is_the_identity_from_every_state() {
+    let mut cases = 0;
+    for (range, at, step) in kinds() {
+        for rest in EMPTY.resting() {
+            for waits in [None, Some(Direction::Up), Some(Direction::Down)] {
+                for mode in [Calls::Run, Calls::Skip] {
+                    let hp = empty(2, 1);
+                    assert_eq!(hp.drive(cpu(0), StateId::new(rest)), Ok(()));
+                    with(World::poll_all);
+                    with(World::take_log);
+                    let before = snapshot(hp);
+                    if let Some(dir) = waits {
+                        with(|w| w.rule(None, at, dir, Act::Pend(2)));
+                    }
+                    with(|w| w.reshape(shape_with(at, "dyn:one")));
+                    let run = |work: &dyn Fn()| with(|w| w.registering(work));
+                    let handle = core::cell::Cell::new(None);
+                    run(&|| handle.set(hp.register(range, step, mode).ok()));
+                    let handle = handle.get().expect("the range is empty");
+                    run(&|| assert_eq!(hp.unregister(handle, mode), Ok(0)));
+                    with(|w| w.reshape(&EMPTY));
+                    let mut called: Vec<_> =
+                        calls().into_iter().filter(|c| c.answer == 0).collect();
+                    called.sort_by_key(|c| (c.cpu, c.dir == Direction::Down));
+                    // CPU 1 is online, so past everything.
+                    let past = [0, 1].into_iter().filter(|n| *n == 1 || rest >= at);
+                    let halves = past.flat_map(|n| [(n, Direction::Up), (n, Direction::Down)]);
+                    let halves = halves.filter(|_| mode == Calls::Run);
+                    assert!(
+                        called.iter().map(|c| (c.cpu, c.dir)).eq(halves),
+                        "{called:?}"
+                    );
+                    with(World::take_log);
+                    assert_eq!(snapshot(hp), before, "{at} with a CPU at {rest}");
+                    with(World::forgive);
+                    cycle(hp);
+                    cases += 1;
+                }
+            }
+        }
+    }
+    println!("@proof {cases} registrations and removals");
+    assert_eq!(cases, 5 * EMPTY.resting().count() * 3 * 2);
+}
+
 /// Bug 3: dynamic behaves as static at its number, on the way up and down.
 #[test]
 fn a_registered_state_is_walked_like_a_static_one() {
@@ -114,6 +165,7 @@ fn did_it(at: u16, step: &Step, failing: u32) -> Vec<u32> {
 /// The k-th CPU fails: exactly those that did it undo it, in reverse; the slot is free again.
 #[test]
 fn a_failure_undoes_exactly_what_was_done() {
+    let mut cases = 0;
     for (range, at, step) in kinds() {
         for failing in past(at) {
             for undo_fails in [None].into_iter().chain(past(at).into_iter().map(Some)) {
@@ -155,6 +207,7 @@ fn a_failure_undoes_exactly_what_was_done() {
                 with(World::forgive);
                 with(World::take_log);
                 assert_eq!(snapshot(hp), before);
+                cases += 1;
                 if met.is_some() {
                     continue;
                 }
@@ -167,6 +220,8 @@ fn a_failure_undoes_exactly_what_was_done() {
             }
         }
     }
+    println!("@proof {cases} failed registrations");
+    assert!(cases >= 100, "{cases}");
 }
 
 /// A removal that began succeeds: errors are counted, everybody is asked.

@@ -141,7 +141,7 @@ fn a_stuck_operation_is_resumed_to_its_target() {
         assert_eq!(walk, expected.calls, "{case:?}");
         turn(bench, case.shape);
     });
-    println!("{cases} cases");
+    println!("@proof {cases} cases");
     assert_eq!(cases, 96);
 }
 
@@ -170,7 +170,7 @@ fn a_stuck_cpu_is_turned_round_by_another_operation() {
             turn(bench, case.shape);
         }
     });
-    println!("{cases} cases");
+    println!("@proof {cases} cases");
     assert_eq!(cases, 96);
 }
 

@@ -111,7 +111,7 @@ fn an_aborted_freeze_is_an_error_and_undoes_itself() {
             }
         }
     }
-    println!("{aborted} aborts");
+    println!("@proof {aborted} aborts of a freeze");
     assert!(aborted >= 20);
 }
 

@@ -152,7 +152,10 @@ fn every_walk_of_the_wide_table_is_as_the_model_says() {
     let begun = Instant::now();
     let ways = WAYS.map(|way| run(&wide::TABLE, &WIDE, way));
     let cases: u32 = ways.iter().sum();
-    println!("{cases} cases in {:?}", begun.elapsed());
+    println!(
+        "@proof {cases} walks of the wide table in {:.1?}",
+        begun.elapsed()
+    );
     assert!(cases >= 80_000, "{cases} cases");
 }
 
@@ -167,7 +170,7 @@ fn every_walk_of_a_batch_of_one_is_as_the_model_says() {
         .map(|(table, shape)| run(table, shape, Way::Bulk))
         .iter()
         .sum();
-    println!("{cases} cases");
+    println!("@proof {cases} walks of batches of one");
     assert!(cases >= 2_000, "{cases} cases");
 }
 
@@ -176,7 +179,7 @@ fn every_walk_of_the_smaller_tables_is_as_the_model_says() {
     let tables = [(&runs::TABLE, &RUNS), (&quick::TABLE, &QUICK)];
     let cases = tables.map(|(table, shape)| WAYS.map(|way| run(table, shape, way)));
     let cases: u32 = cases.iter().flatten().sum();
-    println!("{cases} cases");
+    println!("@proof {cases} walks of the smaller tables");
     assert!(cases >= 20_000, "{cases} cases");
 }
 

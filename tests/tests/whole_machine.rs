@@ -77,7 +77,7 @@ fn a_limit_counts_cpus_online() {
             }
         }
     }
-    println!("{cases} cases");
+    println!("@proof {cases} limits and sets of bad CPUs");
     assert_eq!(cases, 3 * 32 * 8);
 }
 
@@ -137,7 +137,7 @@ fn a_refusal_means_what_the_policy_says() {
             }
         }
     }
-    println!("{cases} cases");
+    println!("@proof {cases} refusers, steps and policies");
     assert!(cases >= 1_000);
 }
 

@@ -43,6 +43,8 @@ pub(crate) enum Command {
     },
     /// Run the unit and thread tests under Miri (nightly)
     Miri,
+    /// Run the enumerations and the long random tests of the core, and show what each went through
+    Proof,
     /// Draw the trace of a run: FILE.svg, and FILE.trace.json for ui.perfetto.dev
     Timeline {
         /// What `run --param trace=1 --json FILE.json` wrote

@@ -26,6 +26,7 @@ mod patch;
 mod plan;
 mod process;
 mod progress;
+mod proof;
 mod qemu;
 mod record;
 mod run;
@@ -51,6 +52,7 @@ fn main() -> ExitCode {
         Command::Loom(args) => loom::run(&args),
         Command::Mutants { model } => mutants::run(model.as_deref()),
         Command::Miri => miri::run(),
+        Command::Proof => proof::run(),
         Command::Timeline { file } => timeline::run(&file),
         Command::Size => size::run(),
         Command::Sim(args) => sim::run(&args),

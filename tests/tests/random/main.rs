@@ -363,7 +363,7 @@ fn report((done, moved): &Done, begun: std::time::Instant) {
         kinds.collect::<Vec<_>>().join(", "),
     );
     println!(
-        "{all} operations, {moved} of them moved a CPU, 0 violations in {:.1?} ({kinds})",
+        "@proof {all} operations, {moved} of them moved a CPU, 0 violations in {:.1?} ({kinds})",
         begun.elapsed()
     );
 }
