@@ -14,8 +14,24 @@ const TOOLCHAIN: &str = "nightly";
 const SUITES: &[Suite] = &[
     // CPUs are threads here: the only place where Miri can see two of them race.
     suite("cpuhp-sim", &["--lib"], ""),
-    // Every public call of the core, used well and badly, on one thread. Its machines are leaked, to live as long as statics.
-    suite("cpuhp-tests", &["--test", "misuse"], "-Zmiri-ignore-leaks"),
+    // Registration, instances and every other operation from several contexts at once; shorter than elsewhere. Its machines
+    // are leaked, to live as long as statics, here and below.
+    suite("cpuhp-sim", &["--test", "storm"], "-Zmiri-ignore-leaks"),
+    // The trace ring, whose slots are written and read without a lock.
+    suite("cpuhp-core", &["--lib", "ring"], ""),
+    // Every public call of the core, used well and badly, and registrations without an answer, on one thread.
+    suite(
+        "cpuhp-tests",
+        &[
+            "--test",
+            "misuse",
+            "--test",
+            "register_stuck",
+            "--test",
+            "lock",
+        ],
+        "-Zmiri-ignore-leaks",
+    ),
 ];
 
 /// Tests of one package that run together.

@@ -111,9 +111,12 @@ impl MultiStep for Object {
         Ok(())
     }
 
-    /// Fails on the way back only: a removal that meets an error goes on, and would leave it up for ever.
+    /// Fails and waits on the way back only: a removal that meets an error, or whose time is over, goes on and
+    /// would leave it up for ever.
     fn down(&self, ctx: &Ctx<'_>) -> StepResult {
-        mood(if ctx.is_rollback() { 8 } else { 0 }, 64)?;
+        if ctx.is_rollback() {
+            mood(8, 64)?;
+        }
         toggle(self.0, ctx, Half::Down);
         Ok(())
     }
@@ -179,8 +182,8 @@ fn up<const BIT: u32>(ctx: &Ctx<'_>) -> StepResult {
 }
 
 fn down<const BIT: u32>(ctx: &Ctx<'_>) -> StepResult {
-    // A registration that cannot be undone would leave it up for ever.
-    let result = mood(if BIT < DYNAMIC { 48 } else { 0 }, 64);
+    // A registration that cannot be undone, or not in time, would leave it up for ever.
+    let result = if BIT < DYNAMIC { mood(48, 64) } else { Ok(()) };
     if result == Err(StepError::WOULD_BLOCK) || result.is_err() && !ctx.is_forced() {
         return result;
     }
