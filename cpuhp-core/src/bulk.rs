@@ -90,6 +90,8 @@ pub struct BulkOp {
     ahead: u32,
     missed: u32,
     collected: u32,
+    /// When the stage began to collect.
+    since: u64,
     report: BulkReport,
 }
 
@@ -176,6 +178,7 @@ impl<P: Platform, T: Trace> WriteGuard<'_, '_, P, T> {
             ahead: AHEAD,
             missed: 0,
             collected: 0,
+            since: 0,
             report: BulkReport::default(),
         };
         let leaving = if plan.dir == Direction::Down {
@@ -291,7 +294,12 @@ impl BulkOp {
         let (limit, now) = (hp.platform().alive_timeout(), hp.platform().now());
         // Whoever notifies ends the pause. So it may follow the time already waited: CPUs that come one after
         // the other, and slowly, would else be looked at again and again between two of them.
-        let taken = now.saturating_sub(deadline.saturating_sub(limit));
+        let begun = if self.pass == Pass::Collect && self.mode == Mode::Together {
+            self.since
+        } else {
+            deadline.saturating_sub(limit)
+        };
+        let taken = now.saturating_sub(begun);
         let pause = u64::from(self.ahead) * PAUSE_NS;
         let pause = pause.max(taken / 16).min(limit / 16);
         (first, deadline.min(now.saturating_add(pause)))

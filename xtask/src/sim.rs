@@ -212,6 +212,7 @@ fn show_cases(cases: &[Case]) -> usize {
         "failed",
         "costs",
         "may cost",
+        "last CPU at",
         "polls/CPU",
         "host s",
         "verdict",
@@ -229,6 +230,7 @@ fn show_cases(cases: &[Case]) -> usize {
             case.row.failed.to_string(),
             show::time(case.costs()),
             show::time(case.may_cost_ns),
+            show::time(case.row.last_ns),
             format!("{:.2}", case.row.polls_per_cpu),
             format!("{:.2}", case.row.wall_s),
             verdict.name().to_owned(),
@@ -236,7 +238,7 @@ fn show_cases(cases: &[Case]) -> usize {
     }
     println!("\nparallel bringup where not every CPU does as it should:\n{table}");
     println!(
-        "bounds: only those fail that must, polls per CPU <= {}",
+        "bounds: only those fail that must, the dead delay the last living CPU by at most 10 %, polls per CPU <= {}",
         verdict::POLLS
     );
     missed

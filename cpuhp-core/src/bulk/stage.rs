@@ -44,6 +44,9 @@ impl BulkOp {
             let in_round = !is_silent(rec) && rec.state() >= from;
             if is_short && (self.arrival == Arrival::Awaited || in_round) {
                 hp.storage.add(Kind::Pending, cpu);
+            } else if !is_short && rec.state() < hp.table().online() {
+                // It came while the last round went on without it: it need not wait for the silent either.
+                self.came += 1;
             }
         }
     }
@@ -167,6 +170,7 @@ impl BulkOp {
         }
         (self.pass, self.cursor) = (Pass::Collect, 0);
         (self.missed, self.collected) = (0, 0);
+        self.since = hp.platform().now();
         Poll::Ready(())
     }
 

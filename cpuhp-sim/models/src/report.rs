@@ -7,7 +7,7 @@ use cpuhp_core::OpError;
 use serde::Serialize;
 
 use crate::critical::critical_path;
-use crate::data::{Mode, Model, Published, Way};
+use crate::data::{Mode, Model, Published, Together, Way};
 use crate::run::{Outcome, Plan, run};
 use crate::trouble::{Kind, Trouble, Who};
 use crate::watch::TIMEOUT_NS;
@@ -21,7 +21,9 @@ pub struct Row {
     pub mode: Mode,
     /// Virtual nanoseconds from the control CPU's first act until it knew of the last CPU.
     pub ns: u64,
-    /// Of that, what the control CPU waited.
+    /// Virtual nanoseconds until the last AP was through its last step.
+    pub last_ns: u64,
+    /// Of the first, what the control CPU waited.
     pub wait_ns: u64,
     /// CPUs that came to their target.
     pub done: u32,
@@ -76,6 +78,8 @@ pub struct Case {
     pub may_cost_ns: u64,
     /// The same bringup without them, in nanoseconds.
     pub without_ns: u64,
+    /// Until when the last CPU that comes at all has to be through its last step, in nanoseconds.
+    pub last_by_ns: u64,
     /// How it went.
     pub row: Row,
 }
@@ -103,6 +107,7 @@ impl Row {
             way: plan.way,
             mode: plan.mode,
             ns: outcome.ns,
+            last_ns: outcome.last_ns,
             wait_ns: outcome.wait_ns,
             done: outcome.done,
             failed: outcome.failed,
@@ -183,14 +188,7 @@ impl Sweep {
         }
         let mut cases = Vec::new();
         for cpus in sizes.iter().filter(|cpus| **cpus >= LARGE) {
-            let model = model.with_cpus(*cpus);
-            let point = points.iter().find(|point| point.cpus == *cpus);
-            let without = point
-                .and_then(|point| point.rows.last())
-                .map_or(0, |row| row.ns);
-            for (what, trouble) in troubles(&model) {
-                cases.push(Case::of(&model, what, trouble, without)?);
-            }
+            cases.extend(Case::all(&model.with_cpus(*cpus))?);
         }
         Ok(Self {
             model: model.name.clone(),
@@ -238,6 +236,28 @@ const LATE_NS: u64 = 1_000_000_000;
 const SLOW: u64 = 10;
 
 impl Case {
+    fn all(model: &Model) -> Result<Vec<Self>, OpError> {
+        let without = |model| Row::measure(model, Plan::new(Way::Up, Mode::Parallel));
+        let mut cases = Vec::new();
+        let without_ns = without(model)?.ns;
+        for (what, trouble) in troubles(model) {
+            cases.push(Self::of(model, what, trouble, without_ns)?);
+        }
+        // The living go on to a step that takes one at a time: the batch has to lead them there.
+        let mut one_by_one = model.clone();
+        if let Some(step) = one_by_one.steps.last_mut() {
+            step.walked = Together::OneByOne;
+            let what = format!("every 100th never comes, {} one by one", step.name);
+            let trouble = Trouble {
+                kind: Kind::Dead,
+                who: Who::Every(100),
+            };
+            let without_ns = without(&one_by_one)?.ns;
+            cases.push(Self::of(&one_by_one, what, trouble, without_ns)?);
+        }
+        Ok(cases)
+    }
+
     fn of(model: &Model, what: String, trouble: Trouble, without_ns: u64) -> Result<Self, OpError> {
         let plan = Plan {
             trouble: Some(trouble),
@@ -253,6 +273,11 @@ impl Case {
             .map(|cpu| model.arrival_of(cpu))
             .fold(0, u64::max)
             + own;
+        // Those who never come hold nobody up; those who come late are the last.
+        let last_by_ns = match trouble.kind {
+            Kind::Dead => without_ns + without_ns / 10,
+            Kind::Late(_) | Kind::Slow(_) | Kind::Failing(_) => u64::MAX,
+        };
         let (must_fail, may_cost_ns) = match trouble.kind {
             Kind::Dead => (hit, TIMEOUT_NS + TIMEOUT_NS / 20),
             Kind::Late(extra) => (0, extra + extra / 20),
@@ -267,6 +292,7 @@ impl Case {
             must_fail,
             may_cost_ns,
             without_ns,
+            last_by_ns,
             row: Row::measure(model, plan)?,
         })
     }

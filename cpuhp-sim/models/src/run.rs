@@ -30,7 +30,9 @@ pub struct Plan {
 pub struct Outcome {
     /// From the first act of the control CPU until it knew of the last CPU.
     pub ns: u64,
-    /// Of that, what the control CPU waited.
+    /// From the same act until the last AP was through its last step.
+    pub last_ns: u64,
+    /// Of the first, what the control CPU waited.
     pub wait_ns: u64,
     /// How often the control CPU asked something of the machine.
     pub asked: u64,
@@ -55,8 +57,8 @@ struct Bench<'m> {
 /// An operation was refused, which no model asks for.
 pub fn run(model: &Model, plan: Plan) -> Result<Outcome, OpError> {
     let bench = Bench::new(model, plan.trouble);
-    World::enter(model, plan.trouble, &bench.machine, &bench.hp);
-    let outcome = bench.measure(plan);
+    let world = World::enter(model, plan.trouble, &bench.machine, &bench.hp);
+    let outcome = bench.measure(plan, &world);
     World::leave();
     outcome
 }
@@ -90,7 +92,7 @@ impl<'m> Bench<'m> {
         Self { model, machine, hp }
     }
 
-    fn measure(&self, plan: Plan) -> Result<Outcome, OpError> {
+    fn measure(&self, plan: Plan, world: &World) -> Result<Outcome, OpError> {
         self.hp.adopt_boot_cpu(BootSteps::AlreadyDone)?;
         if plan.way == Way::Down {
             let _ = self.hp.bring_up(Which::All)?;
@@ -114,6 +116,7 @@ impl<'m> Bench<'m> {
         let [ns, wait_ns, asked, ap_polls] = [0, 1, 2, 3].map(|i: usize| after[i] - before[i]);
         Ok(Outcome {
             ns,
+            last_ns: world.last().saturating_sub(before[0]),
             wait_ns,
             asked,
             ap_polls,

@@ -35,6 +35,8 @@ pub(crate) struct World {
     until: Vec<Cell<u64>>,
     /// Per resource, when each of its users leaves.
     users: Vec<RefCell<BinaryHeap<Reverse<u64>>>>,
+    /// When the last step of an AP ended.
+    last: Cell<u64>,
 }
 
 thread_local! {
@@ -48,9 +50,9 @@ impl World {
         trouble: Option<Trouble>,
         machine: &VirtualTime,
         hp: &Arc<Hp>,
-    ) {
+    ) -> Rc<Self> {
         let free = |capacity| (0..capacity).map(|_| Reverse(0)).collect();
-        let world = Self {
+        let world = Rc::new(Self {
             model: model.clone(),
             trouble,
             machine: machine.clone(),
@@ -61,8 +63,15 @@ impl World {
                 .iter()
                 .map(|r| RefCell::new(free(r.capacity)))
                 .collect(),
-        };
-        RUNNING.set(Some(Rc::new(world)));
+            last: Cell::new(0),
+        });
+        RUNNING.set(Some(Rc::clone(&world)));
+        world
+    }
+
+    /// Returns when the last step of an AP ended.
+    pub(crate) fn last(&self) -> u64 {
+        self.last.get()
     }
 
     pub(crate) fn leave() {
@@ -91,6 +100,7 @@ impl World {
             return Poll::Pending;
         }
         until.set(0);
+        self.last.set(now);
         Poll::Ready(self.result(place, way, cpu))
     }
 

@@ -149,6 +149,44 @@ fn dead_cpus_cost_one_time_out_and_nobody_else_fails() {
 }
 
 #[test]
+fn dead_cpus_delay_no_living_one_even_before_a_step_that_takes_one_at_a_time() {
+    let model = |cpus| {
+        let mut model = named("large-4096").with_cpus(cpus);
+        model.threads = 1;
+        let sched = model.steps.last_mut().expect("it has steps");
+        sched.walked = cpuhp_models::Together::OneByOne;
+        model
+    };
+    for (cpus, who) in [
+        (64, Who::First(10)),
+        (64, Who::Every(6)),
+        (1_024, Who::First(10)),
+        // So many that some living ones come after the first round has gone on.
+        (1_024, Who::Every(100)),
+    ] {
+        let kind = Kind::Dead;
+        let plan = Plan {
+            trouble: Some(Trouble { kind, who }),
+            ..Plan::new(Way::Up, Mode::Parallel)
+        };
+        let alone = up(&model(cpus - 10), Mode::Parallel);
+        let outcome = run(&model(cpus), plan).expect("nothing is refused");
+        assert_eq!((outcome.done, outcome.failed), (cpus - 11, 10), "{who:?}");
+        let title = format!("{cpus} {who:?}: {outcome:?}, alone {alone:?}");
+        assert!(
+            outcome.ns <= alone.ns + TIMEOUT_NS + TIMEOUT_NS / 20,
+            "{title}"
+        );
+        // The control CPU prepares and kicks the dead as well.
+        let extra = 10 * (model(64).steps[0].up_ns + model(64).kick.ns);
+        assert!(
+            (outcome.last_ns - extra) * 10 <= alone.last_ns * 11,
+            "{title}"
+        );
+    }
+}
+
+#[test]
 fn late_slow_and_failing_cpus_do_what_they_are_told() {
     let model = named("large-4096").with_cpus(256);
     let with = |kind, mode| {

@@ -38,6 +38,7 @@ pub(super) struct Row {
     pub(super) way: Way,
     pub(super) mode: Mode,
     pub(super) ns: u64,
+    pub(super) last_ns: u64,
     pub(super) wait_ns: u64,
     pub(super) done: u32,
     pub(super) failed: u32,
@@ -84,6 +85,7 @@ pub(super) struct Case {
     pub(super) must_fail: u32,
     pub(super) may_cost_ns: u64,
     pub(super) without_ns: u64,
+    pub(super) last_by_ns: u64,
     pub(super) row: Row,
 }
 

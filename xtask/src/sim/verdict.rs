@@ -129,6 +129,7 @@ pub(super) fn of_case(case: &Case) -> Verdict {
         case.row.done + case.must_fail + 1 == case.cpus,
         case.row.failed == case.must_fail,
         case.costs() <= case.may_cost_ns,
+        case.row.last_ns <= case.last_by_ns,
         case.row.polls_per_cpu <= POLLS,
     ])
 }

@@ -9,21 +9,21 @@ const ANSWER: &str = r#"{
             {"way": "up", "mode": "split", "counts": "wait", "ns": 2000, "fitted": null, "explained": null, "from": ""}
         ],
         "rows": [
-            {"way": "up", "mode": "serial", "ns": 5099, "wait_ns": 9, "done": 3, "failed": 0, "polls_per_cpu": 5.0, "wall_s": 0.0},
-            {"way": "up", "mode": "split", "ns": 9999, "wait_ns": 2500, "done": 3, "failed": 0, "polls_per_cpu": 5.0, "wall_s": 0.0},
-            {"way": "up", "mode": "parallel", "ns": 1150, "wait_ns": 9, "done": 3, "failed": 0, "polls_per_cpu": 5.0, "wall_s": 0.0}
+            {"way": "up", "mode": "serial", "ns": 5099, "last_ns": 7, "wait_ns": 9, "done": 3, "failed": 0, "polls_per_cpu": 5.0, "wall_s": 0.0},
+            {"way": "up", "mode": "split", "ns": 9999, "last_ns": 7, "wait_ns": 2500, "done": 3, "failed": 0, "polls_per_cpu": 5.0, "wall_s": 0.0},
+            {"way": "up", "mode": "parallel", "ns": 1150, "last_ns": 7, "wait_ns": 9, "done": 3, "failed": 0, "polls_per_cpu": 5.0, "wall_s": 0.0}
         ]
     }],
     "sweep": {
         "model": "m",
         "points": [
-            {"cpus": 256, "critical_ns": 1, "rows": [{"way": "up", "mode": "parallel", "ns": 1, "wait_ns": 0, "done": 255, "failed": 0, "polls_per_cpu": 90.0, "wall_s": 0.0}]},
-            {"cpus": 1024, "critical_ns": 1, "rows": [{"way": "up", "mode": "parallel", "ns": 1, "wait_ns": 0, "done": 1023, "failed": 0, "polls_per_cpu": 12.0, "wall_s": 0.0}]},
-            {"cpus": 4096, "critical_ns": 1, "rows": [{"way": "up", "mode": "parallel", "ns": 1, "wait_ns": 0, "done": 4095, "failed": 0, "polls_per_cpu": 8.0, "wall_s": 0.0}]}
+            {"cpus": 256, "critical_ns": 1, "rows": [{"way": "up", "mode": "parallel", "ns": 1, "last_ns": 7, "wait_ns": 0, "done": 255, "failed": 0, "polls_per_cpu": 90.0, "wall_s": 0.0}]},
+            {"cpus": 1024, "critical_ns": 1, "rows": [{"way": "up", "mode": "parallel", "ns": 1, "last_ns": 7, "wait_ns": 0, "done": 1023, "failed": 0, "polls_per_cpu": 12.0, "wall_s": 0.0}]},
+            {"cpus": 4096, "critical_ns": 1, "rows": [{"way": "up", "mode": "parallel", "ns": 1, "last_ns": 7, "wait_ns": 0, "done": 4095, "failed": 0, "polls_per_cpu": 8.0, "wall_s": 0.0}]}
         ],
         "cases": [{
-            "what": "dead", "cpus": 1024, "hit": 10, "must_fail": 10, "may_cost_ns": 100, "without_ns": 50,
-            "row": {"way": "up", "mode": "parallel", "ns": 150, "wait_ns": 0, "done": 1013, "failed": 10, "polls_per_cpu": 32.0, "wall_s": 0.0}
+            "what": "dead", "cpus": 1024, "hit": 10, "must_fail": 10, "may_cost_ns": 100, "without_ns": 50, "last_by_ns": 7,
+            "row": {"way": "up", "mode": "parallel", "ns": 150, "last_ns": 7, "wait_ns": 0, "done": 1013, "failed": 10, "polls_per_cpu": 32.0, "wall_s": 0.0}
         }]
     }
 }"#;
