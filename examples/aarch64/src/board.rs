@@ -33,6 +33,10 @@ impl Board for Arm {
         console::print_last(args);
     }
 
+    fn typed() -> Result<Option<u8>, Unable> {
+        Ok(console::typed())
+    }
+
     fn exit(verdict: Verdict) -> ! {
         console::exit(verdict)
     }

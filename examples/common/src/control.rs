@@ -11,8 +11,9 @@ use crate::check;
 use crate::machine::Machine;
 use crate::registry;
 use crate::result::Stage;
+use crate::text::Text;
 use crate::violation::Violation;
-use text::{Text, snapshot};
+use text::snapshot;
 
 /// Words that are wrong, and what is said to each. `{cpu}` stands for a CPU that is online.
 const BAD: &[(&str, &str, ControlError)] = &[

@@ -23,6 +23,11 @@ use crate::trace::Tracer;
 /// The hotplug machine of a kernel with the backend `B`.
 pub type Hp<B> = Cpuhp<'static, Forward<B>, Tracer>;
 
+/// What a console that was closed goes on to say: end of transmission, control-D on a keyboard.
+///
+/// **Spec**: ECMA-6, "Transmission control characters".
+pub const END_OF_INPUT: u8 = 4;
+
 /// How [`Host::sleep`] slept.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Slept {
@@ -44,6 +49,22 @@ pub trait Host: Sync {
 
     /// Writes one line and ends it. Called by one CPU at a time, never in a timed window.
     fn print(&self, line: fmt::Arguments<'_>);
+
+    /// Writes text as it is, without ending the line, and at once: what the monitor echoes.
+    ///
+    /// Context: as [`Self::print`]. The default writes nothing.
+    fn echo(&self, _text: &str) {}
+
+    /// Takes the next byte that was typed on the console; `None` if there is none now.
+    ///
+    /// Context: one CPU, interrupts on. Returns soon, typed or not. A console that was closed answers
+    /// [`END_OF_INPUT`].
+    ///
+    /// # Errors
+    /// This kernel reads no console. The default.
+    fn typed(&self) -> Result<Option<u8>, Unable> {
+        Err("it has no console input")
+    }
 
     /// Spends the time until `until` in a step of `cpu`, asleep where this CPU can sleep now.
     ///

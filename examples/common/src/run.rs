@@ -13,7 +13,7 @@ use crate::scene::{self, Scene};
 use crate::violation::Violation;
 use crate::{
     boot, check, control, critical, cycle, dead, disable, fault, hotadd, json, limit, partial,
-    register, storm, suspend, trace,
+    register, shell, storm, suspend, trace,
 };
 
 /// How a run ended; what the exit device is told.
@@ -63,6 +63,7 @@ pub fn run<M: Machine>(machine: &M) -> Verdict {
         (Scenario::Disable, _) => disable::run(&stage),
         (Scenario::Control, _) => control::run(&stage),
         (Scenario::Critical, _) => critical::run(&stage),
+        (Scenario::Shell, _) => shell::run(&stage),
     }
     finish(&stage);
     verdict()

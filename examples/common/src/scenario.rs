@@ -31,6 +31,8 @@ pub enum Scenario {
     Control,
     /// All CPUs in critical sections at once.
     Critical,
+    /// The monitor: words typed on the console.
+    Shell,
 }
 
 /// How `boot` brings the CPUs up.
@@ -47,7 +49,7 @@ pub enum Mode {
 }
 
 impl Scenario {
-    pub(crate) const ALL: [(&'static str, Self); 14] = [
+    pub(crate) const ALL: [(&'static str, Self); 15] = [
         ("boot", Self::Boot),
         ("cycle", Self::Cycle),
         ("bulk", Self::Bulk),
@@ -62,15 +64,16 @@ impl Scenario {
         ("hotadd", Self::Hotadd),
         ("control", Self::Control),
         ("critical", Self::Critical),
+        ("shell", Self::Shell),
     ];
     /// What is right, for the error of a wrong name.
     pub(crate) const NAMES: &'static str = "one of boot, cycle, bulk, partial, fault, dead, register, \
-        suspend, storm, limit, disable, hotadd, control, critical";
+        suspend, storm, limit, disable, hotadd, control, critical, shell";
 
     /// Whether it is about multi-instance states or dynamic ones.
     pub(crate) fn needs_full_table(self) -> bool {
         match self {
-            Self::Fault | Self::Register | Self::Storm | Self::Control => true,
+            Self::Fault | Self::Register | Self::Storm | Self::Control | Self::Shell => true,
             Self::Boot | Self::Cycle | Self::Bulk | Self::Partial | Self::Dead => false,
             Self::Suspend | Self::Limit | Self::Disable | Self::Hotadd | Self::Critical => false,
         }

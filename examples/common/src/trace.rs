@@ -3,13 +3,17 @@
 //! Storage is fixed; what does not fit is counted as lost. A step that asked to be called again is one
 //! event, from its first call to its last return.
 
+mod show;
+
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use cpuhp_core::{CpuId, Direction, StateId, StepError, StepEvent, StepResult, Tag, Trace};
 
 use crate::json;
-use crate::scenario::{Mode, Toggle};
+use crate::scenario::{Mode, Scenario, Toggle};
 use crate::scene::{self, Scene};
+
+pub(crate) use show::{forget, show};
 
 /// The tracer of every example kernel. Writes into the [`Scene`].
 #[derive(Clone, Copy, Debug, Default)]
@@ -103,7 +107,7 @@ impl Trace for Tracer {
         if from == Tag::Dead && to == Tag::Kicked {
             log.starts.fetch_add(1, Ordering::Relaxed);
         }
-        if scene.params.trace == Toggle::On {
+        if is_kept(scene) {
             let tags = (from as u64) << 8 | (to as u64) << 16;
             keep(scene, now, cpu, cpu, EDGE | tags, None);
         }
@@ -133,7 +137,12 @@ fn flags(event: &StepEvent) -> u64 {
 
 /// Returns the scene if events are wanted.
 fn traced() -> Option<&'static Scene> {
-    scene::get().filter(|scene| scene.params.trace == Toggle::On)
+    scene::get().filter(|scene| is_kept(scene))
+}
+
+/// Whether events are kept: for the machine lines, or for the monitor to show.
+fn is_kept(scene: &Scene) -> bool {
+    scene.params.trace == Toggle::On || scene.params.scenario == Scenario::Shell
 }
 
 fn keep(scene: &Scene, begin: u64, cpu: CpuId, on: CpuId, what: u64, error: Option<StepError>) {
@@ -204,10 +213,16 @@ fn print_fault(scene: &Scene, event: &Event, what: u64, name: &dyn Fn(StateId) -
     });
 }
 
+/// What a step answered; 0 = it went well.
+fn code_of(event: &Event) -> i32 {
+    #[expect(clippy::cast_possible_truncation, reason = "32 bits were stored")]
+    let code = event.error.load(Ordering::Relaxed) as u32;
+    code.cast_signed()
+}
+
 fn print_step(scene: &Scene, event: &Event, what: u64, name: &dyn Fn(StateId) -> &'static str) {
     let (state, dir) = place(what);
-    #[expect(clippy::cast_possible_truncation, reason = "32 bits were stored")]
-    let code = (event.error.load(Ordering::Relaxed) as u32).cast_signed();
+    let code = code_of(event);
     json::line(scene.host, "step", |line| {
         line.number("cpu", low(&event.who))?;
         line.number("state", state.get())?;

@@ -1,11 +1,17 @@
 //! What both machines share: storage made on the heap for as many CPUs as asked for, printing.
 
 use std::fmt;
-use std::io::Write;
-use std::iter::repeat_with;
+use std::io::{Read, Write};
+use std::iter::{once, repeat_with};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::thread;
+use std::time::Duration;
 
 use cpuhp_core::{CpuId, DynSlot, LockWord, MaskWord, Record, Storage, words};
-use cpuhp_example_common::{CpuLog, Event, Existence, SETS, Samples, SceneParts};
+use cpuhp_example_common::{
+    CpuLog, END_OF_INPUT, Event, Existence, SETS, Samples, Scenario, SceneParts, Toggle,
+};
 
 use crate::Plan;
 
@@ -30,7 +36,7 @@ pub(crate) fn storage(plan: &Plan) -> Storage<'static> {
 /// Makes the driver's storage.
 pub(crate) fn scene_parts(plan: &Plan) -> SceneParts {
     let cpus = plan.listed as usize;
-    let is_traced = plan.params.trace == cpuhp_example_common::Toggle::On;
+    let is_traced = plan.params.trace == Toggle::On || plan.params.scenario == Scenario::Shell;
     SceneParts {
         cpus: many(cpus, CpuLog::new),
         mask: many(words(cpus), || MaskWord::new(0)),
@@ -47,6 +53,40 @@ fn many<T>(count: usize, make: impl FnMut() -> T) -> &'static [T] {
 pub(crate) fn print(line: fmt::Arguments<'_>) {
     // Nobody is left to tell if the reader has gone.
     let _ = writeln!(std::io::stdout().lock(), "{line}");
+}
+
+/// Writes text as it is on standard output, at once.
+pub(crate) fn echo(text: &str) {
+    let mut out = std::io::stdout().lock();
+    // As in `print`.
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
+
+/// What a thread of its own reads from standard input.
+static TYPED: OnceLock<Mutex<Receiver<u8>>> = OnceLock::new();
+
+/// How long [`typed`] waits: real time, which no virtual time stands for.
+const PATIENCE: Duration = Duration::from_millis(5);
+
+/// Takes the next byte of standard input; its end is told for ever.
+pub(crate) fn typed() -> Option<u8> {
+    let receiver = TYPED.get_or_init(|| {
+        let (sender, receiver) = sync_channel(256);
+        thread::spawn(move || {
+            let bytes = std::io::stdin().lock().bytes();
+            // A last line without an end gets one.
+            let good = bytes.map_while(Result::ok).chain(once(b'\r'));
+            // An error is that the monitor has ended.
+            let _ = good.map(|byte| sender.send(byte)).find(Result::is_err);
+        });
+        Mutex::new(receiver)
+    });
+    let receiver = receiver.lock().unwrap_or_else(PoisonError::into_inner);
+    match receiver.recv_timeout(PATIENCE) {
+        Ok(byte) => Some(byte),
+        Err(RecvTimeoutError::Timeout) => None,
+        Err(RecvTimeoutError::Disconnected) => Some(END_OF_INPUT),
+    }
 }
 
 /// Whether a listed CPU is there.

@@ -80,6 +80,14 @@ impl Host for OnThreads {
         machine::print(line);
     }
 
+    fn echo(&self, text: &str) {
+        machine::echo(text);
+    }
+
+    fn typed(&self) -> Result<Option<u8>, Unable> {
+        Ok(machine::typed())
+    }
+
     fn section(&self, work: &mut dyn FnMut()) -> Result<(), Unable> {
         critical_section::with(|_| work());
         Ok(())

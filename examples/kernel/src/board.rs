@@ -30,6 +30,16 @@ pub trait Board: Sized + Sync + 'static {
     /// Prints for the last time, whoever holds the line: a panic may have come in the middle of one.
     fn print_last(args: fmt::Arguments<'_>);
 
+    /// Takes the next byte that was typed; `None` if there is none now.
+    ///
+    /// Context: one CPU, interrupts on.
+    ///
+    /// # Errors
+    /// The kernel reads no console. The default.
+    fn typed() -> Result<Option<u8>, Unable> {
+        Err("it has no console input")
+    }
+
     /// Ends the machine: status 33 for a pass, another one for a failure.
     fn exit(verdict: Verdict) -> !;
 

@@ -49,6 +49,14 @@ impl<B: Board> Host for Kernel<B> {
         B::print(format_args!("{line}\n"));
     }
 
+    fn echo(&self, text: &str) {
+        B::print(format_args!("{text}"));
+    }
+
+    fn typed(&self) -> Result<Option<u8>, Unable> {
+        B::typed()
+    }
+
     /// Sleeps on the CPU's own timer. In STARTING interrupts stay closed, however the CPU can wait then;
     /// before its arrival the AP has them closed as well, but nothing forbids to open them.
     fn sleep(&self, cpu: CpuId, until: u64) -> Slept {

@@ -48,6 +48,11 @@ pub(crate) fn print(args: fmt::Arguments<'_>) {
     }
 }
 
+/// Takes the next byte that was typed. The line is switched on by whoever printed first.
+pub(crate) fn typed() -> Option<u8> {
+    CONSOLE.lock().as_mut()?.try_receive_byte().ok()
+}
+
 /// Prints for the last time, whoever holds the line: a panic may have come in the middle of one.
 pub(crate) fn print_last(args: fmt::Arguments<'_>) {
     for _ in 0..1_000_000 {
