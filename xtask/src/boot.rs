@@ -17,6 +17,7 @@ use crate::plan::Plan;
 use crate::process::{self, Ending, Finished, Watch};
 use crate::qemu;
 use crate::record::Log;
+use crate::terminal;
 
 /// The programs that can be booted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -75,13 +76,7 @@ impl Kernel {
     /// # Errors
     /// The program cannot be started.
     pub(crate) fn boot(self, plan: &Plan, image: &Path) -> Result<Booted> {
-        let mut command = if let Some(program) = plan.arch.emulator() {
-            qemu::command(program, plan, image)
-        } else {
-            let mut command = Command::new(image);
-            command.arg(plan.arguments());
-            command
-        };
+        let mut command = command(plan, image);
         let Some(monitor) = Monitor::of(plan) else {
             let finished = process::run_limited(&mut command, plan.limit)?;
             return Ok(self.judge(plan, finished, process::line(&command)));
@@ -102,6 +97,16 @@ impl Kernel {
         Ok(booted)
     }
 
+    /// Boots `image` as planned, with this terminal, or whatever standard input is, as its console.
+    ///
+    /// # Errors
+    /// The program cannot be started, or a person or a signal ended it.
+    pub(crate) fn connect(self, plan: &Plan, image: &Path) -> Result<Booted> {
+        let mut command = command(plan, image);
+        let finished = terminal::run_connected(&mut command, plan.limit)?;
+        Ok(self.judge(plan, finished, process::line(&command)))
+    }
+
     fn judge(self, plan: &Plan, finished: Finished, command: String) -> Booted {
         let log = Log::parse(&finished.stdout);
         let wrong = match self {
@@ -118,6 +123,16 @@ impl Kernel {
             command,
         }
     }
+}
+
+/// What runs `image` as planned.
+fn command(plan: &Plan, image: &Path) -> Command {
+    if let Some(program) = plan.arch.emulator() {
+        return qemu::command(program, plan, image);
+    }
+    let mut command = Command::new(image);
+    command.arg(plan.arguments());
+    command
 }
 
 impl Booted {

@@ -95,9 +95,9 @@ pub(crate) struct RunArgs {
     /// Trace the run and draw it: FILE.svg, and FILE.trace.json for ui.perfetto.dev
     #[arg(long, value_name = "FILE")]
     pub(crate) timeline: Option<PathBuf>,
-    /// Seconds of host time one boot may take
-    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=86_400))]
-    pub(crate) timeout: u64,
+    /// Seconds of host time one boot may take [default: 60; a day for shell on a terminal]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub(crate) timeout: Option<u64>,
 }
 
 /// Arguments of `loom`.

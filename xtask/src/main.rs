@@ -34,6 +34,7 @@ mod scenarios;
 mod show;
 mod sim;
 mod size;
+mod terminal;
 mod test;
 mod timeline;
 

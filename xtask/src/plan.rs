@@ -42,6 +42,8 @@ pub(crate) enum Scenario {
     Control,
     /// All CPUs in critical sections at once, nested and interrupted
     Critical,
+    /// The monitor: a console that takes words, on this terminal or piped
+    Shell,
 }
 
 impl Scenario {
@@ -61,6 +63,7 @@ impl Scenario {
             Self::Hotadd => "hotadd",
             Self::Control => "control",
             Self::Critical => "critical",
+            Self::Shell => "shell",
         }
     }
 }

@@ -174,8 +174,7 @@ fn collect(
         let mut kept = Vec::new();
         let mut chunk = [0; 64 << 10];
         while let Ok(n @ 1..) = stream.read(&mut chunk) {
-            let room = STREAM_LIMIT.saturating_sub(kept.len());
-            kept.extend_from_slice(&chunk[..n.min(room)]);
+            keep(&mut kept, &chunk[..n]);
             let is_seen = |watch: &mut Watch| {
                 let text = watch.text.as_bytes();
                 kept.windows(text.len()).any(|bytes| bytes == text)
@@ -188,7 +187,20 @@ fn collect(
     })
 }
 
-fn text(stream: Option<JoinHandle<Vec<u8>>>) -> String {
+/// Keeps what was read, up to the limit of one stream.
+pub(crate) fn keep(kept: &mut Vec<u8>, bytes: &[u8]) {
+    let room = STREAM_LIMIT.saturating_sub(kept.len());
+    kept.extend_from_slice(&bytes[..bytes.len().min(room)]);
+}
+
+/// As [`collect`], for a stream that nobody watches.
+#[cfg(unix)]
+pub(crate) fn collect_all(stream: impl Read + Send + 'static) -> JoinHandle<Vec<u8>> {
+    collect(stream, None)
+}
+
+/// What a reader kept of its stream, when it has ended.
+pub(crate) fn text(stream: Option<JoinHandle<Vec<u8>>>) -> String {
     let bytes = stream
         .and_then(|reader| reader.join().ok())
         .unwrap_or_default();

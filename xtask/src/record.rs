@@ -171,6 +171,9 @@ pub(crate) struct Done {
     pub(crate) pass: bool,
 }
 
+/// What stands before a line that a person types at the monitor.
+pub(crate) const PROMPT: &str = "cpuhp> ";
+
 /// All machine lines of one serial log.
 #[derive(Debug, Default)]
 pub(crate) struct Log {
@@ -188,6 +191,8 @@ impl Log {
         for (number, line) in (1..).zip(serial.lines()) {
             match line.find(WORD) {
                 None => {}
+                // Typed by a person, not printed by the kernel.
+                Some(at) if line[..at].contains(PROMPT) => {}
                 Some(0) => log.take(number, &line[WORD.len()..]),
                 Some(_) => log.errors.push(format!(
                     "line {number}: a machine line does not begin its line: {}",

@@ -13,10 +13,11 @@ use crate::cli::RunArgs;
 use crate::exit::{Exit, usage};
 use crate::install;
 use crate::machine::Machine;
-use crate::plan::{self, Plan};
+use crate::plan::{self, Plan, Scenario};
 use crate::progress::Progress;
 use crate::qemu;
 use crate::show;
+use crate::terminal;
 use crate::timeline::{self, Timeline};
 
 /// Runs what the arguments ask for.
@@ -33,7 +34,12 @@ pub(crate) fn run(args: &RunArgs) -> Result<Exit> {
     if let Some(file) = &args.timeline {
         timeline::check_names(file).map_err(|error| usage(format!("--timeline: {error:#}")))?;
     }
-    for arch in Arch::select(args.arch.as_deref())? {
+    let mut arches = Arch::select(args.arch.as_deref())?;
+    if args.scenario == Scenario::Shell && args.arch.is_none() {
+        // One person types on one machine.
+        arches.truncate(1);
+    }
+    for arch in arches {
         let plan = plan_of(args, arch)?;
         let Some(plan) = settle(plan, args.arch.as_deref())? else {
             exit = Exit::Skipped;
@@ -67,10 +73,19 @@ fn plan_of(args: &RunArgs, arch: Arch) -> Result<Plan> {
     }
     plan.machine = Machine::parse(&args.machine, arch)?;
     plan.seed = args.seed;
-    plan.limit = Duration::from_secs(args.timeout);
+    plan.limit = Duration::from_secs(args.timeout.unwrap_or_else(|| default_limit(args)));
     plan.set_smp(args.smp)?;
     qemu::check_limits(&plan)?;
     Ok(plan)
+}
+
+/// Seconds that a boot may take if nothing is said: a person at the monitor has all day.
+fn default_limit(args: &RunArgs) -> u64 {
+    if args.scenario == Scenario::Shell && terminal::is_there() {
+        86_400
+    } else {
+        60
+    }
 }
 
 /// The plan to run with what this machine has: the same, on `hosted`, or none.
@@ -108,9 +123,14 @@ fn settle(plan: Plan, asked: Option<&str>) -> Result<Option<Plan>> {
 fn boot(plan: &Plan, lines: &mut Vec<Value>) -> Result<bool> {
     let kernel = Kernel::Scenarios(plan.arch);
     let image = kernel.build()?;
-    let progress = Progress::spinner(&format!("booting {}", plan.title()));
-    let booted = kernel.boot(plan, &image)?;
-    progress.finish();
+    let booted = if plan.scenario == Scenario::Shell {
+        kernel.connect(plan, &image)?
+    } else {
+        let progress = Progress::spinner(&format!("booting {}", plan.title()));
+        let booted = kernel.boot(plan, &image)?;
+        progress.finish();
+        booted
+    };
     if let Some(refusal) = booted.refusal() {
         return Err(usage(refusal));
     }
