@@ -49,6 +49,7 @@ impl Riscv {
 
     fn wait_control(&self, deadline: u64) {
         let this = (self.this_cpu)();
+        self.engine.service(self.now());
         if self.control.swap(this.get(), Ordering::SeqCst) != this.get() {
             // Whoever published to the last control CPU did not wake this one: look again first.
             fence(Ordering::SeqCst);
@@ -64,7 +65,7 @@ impl Riscv {
         }
         let were_on = csr::disable_interrupts();
         if record.begin_sleep() {
-            let mut until = deadline;
+            let mut until = deadline.min(self.engine.next_look());
             if is_unsettled {
                 // A CPU that comes to be off tells nobody: look again.
                 until = until.min(self.now().saturating_add(self.poll_ns));
@@ -118,7 +119,7 @@ impl Platform for Riscv {
         if self.base_is_record && record.percpu.load(Ordering::Relaxed) != 0 {
             return Err(KickError::new(KickErrorKind::BadAddress));
         }
-        self.engine.kick(cpu, epoch)
+        self.engine.kick(cpu, epoch, self.now())
     }
 
     fn confirm(&self, cpu: CpuId) -> Confirm {

@@ -51,6 +51,8 @@ pub struct BootRecord {
     /// Epoch of the last kick.
     pub(crate) epoch: AtomicU32,
     wave: AtomicU32,
+    /// How often the start of the last kick was repeated. Written by whoever claimed `engine`.
+    pub(crate) repeats: AtomicU32,
     /// Number of the rest that has ended; see [`BootRecord::release`].
     pub(crate) go: AtomicU32,
 
@@ -104,6 +106,7 @@ impl BootRecord {
         flags: AtomicU32::new(0),
         epoch: AtomicU32::new(0),
         wave: AtomicU32::new(0),
+        repeats: AtomicU32::new(0),
         go: AtomicU32::new(0),
         line: Line,
         arrived: AtomicU32::new(0),

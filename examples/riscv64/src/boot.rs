@@ -19,14 +19,24 @@ pub(crate) const GIGABYTES: usize = 4;
 /// Sv39, in the upper bits of `satp`.
 const SV39: u64 = 8 << 60;
 
+/// Extension and function of "HART stop".
+const HSM: u32 = 0x48_534d;
+const HART_STOP: u32 = 1;
+
 global_asm!(
     ".pushsection .text.boot, \"ax\", @progbits",
     ".option push",
     ".option norelax",
+    ".option arch, +a",
     ".global _start",
     "_start:", // a0 = hart id, a1 = device tree
     "csrw sie, zero",
     "csrci sstatus, 2",
+    // OpenSBI 1.1 may lead a hart here that was started elsewhere. It goes back, and is started again.
+    "lla t0, boot_begun",
+    "li t1, 1",
+    "amoswap.w t1, t1, (t0)",
+    "bnez t1, 2f",
     "lla t0, trap_entry",
     "csrw stvec, t0",
     "csrw sscratch, zero",
@@ -42,6 +52,12 @@ global_asm!(
     "mv s0, zero",
     "call {main}",
     "unimp",
+    "2:",
+    "li a7, {hsm}",
+    "li a6, {hart_stop}",
+    "ecall",
+    "wfi",
+    "j 2b",
     ".option pop",
     ".popsection",
     ".pushsection .data.boot, \"aw\", @progbits",
@@ -49,6 +65,7 @@ global_asm!(
     "boot_root:",
     ".quad {leaf}, {leaf} + (1 << 28), {leaf} + (2 << 28), {leaf} + (3 << 28)",
     ".space 4096 - 32",
+    "boot_begun: .word 0",
     ".popsection",
     ".pushsection .bss.boot, \"aw\", @nobits",
     ".balign 16",
@@ -58,11 +75,19 @@ global_asm!(
     sv39 = const SV39,
     leaf = const LEAF,
     stack = const STACK,
+    hsm = const HSM,
+    hart_stop = const HART_STOP,
     main = sym boot_main,
 );
 
 unsafe extern "C" {
     static boot_stack: u8;
+    static _start: u8;
+}
+
+/// Returns the kernel's first instruction, which the boot hart alone gets past.
+pub(crate) fn start() -> usize {
+    (&raw const _start) as usize
 }
 
 /// The entry of a top page table that maps gigabyte `number` at its own address.

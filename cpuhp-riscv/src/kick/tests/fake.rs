@@ -20,8 +20,10 @@ pub(super) struct Script {
     pub(super) comes_after: Option<u64>,
     /// How often the firmware says STOP_PENDING of a hart that has stopped; `u32::MAX` for ever.
     pub(super) lingers: u32,
-    /// The start value the hart gets, if not the one it was started with.
-    pub(super) hands_over: Option<u64>,
+    /// How many starts it says yes to and forgets.
+    pub(super) loses: u32,
+    /// The start value the hart gets, if not the one it was started with, and how often.
+    pub(super) hands_over: Option<(u64, u32)>,
     /// What the firmware says of the hart, if not what is right.
     pub(super) says: Option<Answer>,
 }
@@ -33,6 +35,7 @@ impl Script {
         refuses_from: 1,
         comes_after: Some(0),
         lingers: 0,
+        loses: 0,
         hands_over: None,
         says: None,
     };
@@ -170,8 +173,14 @@ impl Fake {
 
     /// What the hart finds in `a1`.
     pub(super) fn handed_over(&self, cpu: usize) -> u64 {
-        let hart = &self.harts()[cpu];
-        hart.script.hands_over.unwrap_or(hart.last.value)
+        let hart = &mut self.harts()[cpu];
+        match &mut hart.script.hands_over {
+            Some((value, left)) if *left > 0 => {
+                *left -= 1;
+                *value
+            }
+            Some(_) | None => hart.last.value,
+        }
     }
 
     fn with<R>(&self, id: HwId, run: impl FnOnce(&mut Hart) -> Result<R, i64>) -> Result<R, i64> {
@@ -194,6 +203,10 @@ impl Firmware for &Fake {
             }
             if !matches!(hart.state, State::Stopped | State::Leaving(0)) {
                 return Err(-6);
+            }
+            if hart.script.loses > 0 {
+                hart.script.loses -= 1;
+                return Ok(0);
             }
             let after = hart.script.comes_after.unwrap_or(u64::MAX);
             hart.state = State::Coming(now.saturating_add(after));

@@ -193,21 +193,22 @@ fn kick_that_is_taken_back_at_once_ends_where_it_began() {
 }
 
 #[test]
-fn hart_that_firmware_lost_is_off_and_can_be_started_again() {
-    let never = Script {
-        comes_after: None,
-        says: Some(Ok(1)),
+fn hart_that_firmware_loses_for_ever_is_off_and_can_be_started_again() {
+    let lost = Script {
+        loses: u32::MAX,
         ..Script::GOOD
     };
-    let (hp, fake) = machine(with(never));
+    let (hp, fake) = machine(with(lost));
     let report = hp.bring_up(Which::All).unwrap();
     assert_eq!((report.done, report.failed), (3, 1));
     assert!(fake.now() < 2 * ALIVE);
     assert_eq!(hp.last_error(id(2)).unwrap().first.err, StepError::TIMEOUT);
-    fake.stop_at_once(2);
-    fake.change(2, |script| *script = Script::GOOD);
+    let starts = fake.starts(2);
+    assert!(starts <= 1 + 8, "{starts} starts");
+    // The next kick may be repeated as often again.
+    fake.change(2, |script| script.loses = 2);
     hp.cpu_up(id(2)).unwrap();
-    assert_eq!(fake.starts(2), 2);
+    assert_eq!(fake.starts(2), starts + 3);
     others_are_well(hp);
 }
 
@@ -296,17 +297,51 @@ fn start_value_of_an_earlier_kick_goes_back_to_the_firmware() {
     hp.cpu_down(id(2)).unwrap();
     let before = steps_up();
     let old = fake.last_start(2).value;
-    fake.change(2, |script| script.hands_over = Some(old));
-    let failed = failure(hp.cpu_up(id(2)));
-    assert_eq!(failed.first.err, StepError::TIMEOUT);
-    assert_eq!(fake.starts(2), 2);
-    // It has given itself back, and nothing of the kernel ran on it.
-    assert_eq!(fake.state(2), State::Leaving(0));
-    fake.change(2, |script| script.hands_over = None);
+    fake.change(2, |script| script.hands_over = Some((old, 3)));
+    let begin = fake.now();
     hp.cpu_up(id(2)).unwrap();
-    assert_eq!(fake.starts(2), 3);
+    // Three times it gave itself back, and nothing of the kernel ran on it.
+    assert_eq!(fake.starts(2), 1 + 1 + 3);
+    assert!(fake.now() - begin < ALIVE / 2);
     assert_eq!(steps_up(), before + 2);
     others_are_well(hp);
+}
+
+#[test]
+fn start_values_of_an_earlier_kick_without_end_are_one_deadline() {
+    let (hp, fake) = machine(with(Script::GOOD));
+    all_up(hp);
+    hp.cpu_down(id(2)).unwrap();
+    let (before, begin) = (steps_up(), fake.now());
+    let old = fake.last_start(2).value;
+    fake.change(2, |script| script.hands_over = Some((old, u32::MAX)));
+    let failed = failure(hp.cpu_up(id(2)));
+    assert_eq!(failed.first.err, StepError::TIMEOUT);
+    assert!(fake.now() - begin < 2 * ALIVE);
+    assert!(fake.starts(2) <= 1 + 1 + 8);
+    fake.change(2, |script| script.hands_over = None);
+    hp.cpu_up(id(2)).unwrap();
+    assert_eq!(steps_up(), before + 2);
+    others_are_well(hp);
+}
+
+#[test]
+fn starts_that_the_firmware_loses_are_repeated_for_all_at_once() {
+    let lost = Script {
+        loses: 3,
+        ..Script::GOOD
+    };
+    let never = Script {
+        comes_after: None,
+        ..Script::GOOD
+    };
+    // One that never comes is waited for all the time, and keeps nobody's start from being repeated.
+    let (hp, fake) = machine(vec![Script::GOOD, never, lost, lost, lost]);
+    let report = hp.bring_up(Which::All).unwrap();
+    assert_eq!((report.done, report.failed), (3, 1));
+    assert_eq!([2, 3, 4].map(|cpu| fake.starts(cpu)), [4; 3]);
+    assert_eq!(fake.starts(1), 1);
+    assert!(fake.now() < 2 * ALIVE);
 }
 
 #[test]

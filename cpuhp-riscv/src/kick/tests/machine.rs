@@ -170,7 +170,7 @@ impl Platform for Board {
         CpuId::new(self.here.load(Ordering::Relaxed))
     }
     fn kick(&self, cpu: CpuId, epoch: u16) -> Result<(), KickError> {
-        self.engine.kick(cpu, epoch)
+        self.engine.kick(cpu, epoch, self.now())
     }
     fn confirm(&self, cpu: CpuId) -> Confirm {
         self.engine.confirm(cpu)
@@ -185,6 +185,7 @@ impl Platform for Board {
         if let Who::Control(_) = who {
             let step = deadline.saturating_sub(self.fake.now()).clamp(1, TICK);
             self.fake.pass(step);
+            self.engine.service(self.now());
             self.run_harts();
         }
     }
