@@ -28,6 +28,9 @@ pub(crate) fn check(plan: &Plan, log: &Log, ending: Ending, wall: Duration) -> V
     }
     if plan.scenario == Scenario::Boot {
         wrong.extend(check_modes(plan, log));
+    } else if log.results().count() > 1 {
+        let results = log.results().count();
+        wrong.push(format!("{results} results, expected 1"));
     }
     wrong
 }

@@ -81,8 +81,8 @@ pub(crate) struct RunArgs {
     /// Parameters of the scenario, such as timeout_ms=300 or mode=serial,parallel
     #[arg(long, value_name = "K=V", num_args = 1..)]
     pub(crate) param: Vec<String>,
-    /// The machine: absent=N, cpu=NAME, thread=single|multi, topology=sockets=3,cores=3,threads=3;
-    /// x86_64: cpuid-0xb=off, hotadd=N; aarch64: el=1|2, board=virt|raspi3b; hosted: absent=N, hotadd=N,
+    /// The machine: cpu=NAME, thread=single|multi, topology=sockets=3,cores=3,threads=3; x86_64: absent=N,
+    /// hotadd=N, cpuid-0xb=off; aarch64: el=1|2, board=virt|raspi3b; hosted: only absent=N, hotadd=N,
     /// time=virtual|threads
     #[arg(long, value_name = "K=V", num_args = 1..)]
     pub(crate) machine: Vec<String>,

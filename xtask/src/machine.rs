@@ -121,8 +121,9 @@ impl Machine {
 fn keys(arch: Arch) -> &'static [&'static str] {
     match arch {
         Arch::X86_64 => &["absent", "cpu", "cpuid-0xb", "hotadd", "thread", "topology"],
-        Arch::Aarch64 => &["absent", "board", "cpu", "el", "thread", "topology"],
-        Arch::Riscv64 => &["absent", "cpu", "thread", "topology"],
+        // A device tree lists only CPUs that are there.
+        Arch::Aarch64 => &["board", "cpu", "el", "thread", "topology"],
+        Arch::Riscv64 => &["cpu", "thread", "topology"],
         Arch::Hosted => &["absent", "hotadd", "time"],
     }
 }
@@ -293,6 +294,8 @@ mod tests {
             ("el=3", Arch::Aarch64, "1 or 2"),
             ("board=pi", Arch::Aarch64, "virt or raspi3b"),
             ("el=2", Arch::Riscv64, "riscv64 takes only"),
+            ("absent=2", Arch::Riscv64, "riscv64 takes only"),
+            ("absent=2", Arch::Aarch64, "aarch64 takes only"),
             ("time=fast", Arch::Hosted, "virtual or threads"),
             ("cpu=qemu64", Arch::Hosted, "absent"),
             ("cpu=max,foo=on", Arch::X86_64, "CPU name"),

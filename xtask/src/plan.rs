@@ -292,6 +292,11 @@ pub(crate) fn parse_params(words: &[String]) -> Result<Vec<(String, String)>> {
                     "`--param {word}`: say --{key} {value} instead"
                 )));
             }
+            "unserved" => {
+                return Err(usage(format!(
+                    "`--param {word}`: the number of CPUs decides it; say --smp N instead"
+                )));
+            }
             "absent" | "hotadd" | "time" => {
                 return Err(usage(format!(
                     "`--param {word}`: say --machine {word} instead"
@@ -329,6 +334,7 @@ mod tests {
         for (word, right) in [
             ("smp=4", "--smp 4"),
             ("absent=4", "--machine absent=4"),
+            ("unserved=2", "--smp N"),
             ("mode=a b", "white space"),
             ("mode", "K=V"),
             ("=3", "K=V"),

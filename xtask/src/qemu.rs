@@ -54,7 +54,7 @@ pub(crate) fn check_limits(plan: &Plan) -> Result<()> {
             plan.arch.name()
         ))),
         (Arch::Aarch64, _) if plan.machine.board == Some(Board::Raspi3b) => {
-            if plan.smp == RASPI_SMP && plan.machine.absent == 0 {
+            if plan.smp == RASPI_SMP {
                 return Ok(());
             }
             Err(usage(format!(
@@ -212,8 +212,7 @@ fn cpu(plan: &Plan) -> String {
 fn smp(plan: &Plan) -> String {
     match &plan.machine.topology {
         Some(topology) => format!("{},maxcpus={},{}", plan.smp, topology.cpus, topology.text),
-        // A device tree lists only CPUs that are there.
-        None if plan.arch == Arch::X86_64 && plan.cpus() > plan.smp.into() => {
+        None if plan.cpus() > plan.smp.into() => {
             format!("{},maxcpus={}", plan.smp, plan.cpus())
         }
         None => plan.smp.to_string(),

@@ -1,6 +1,7 @@
 //! `cargo xtask run`: build the example kernels, boot them, show when each CPU came up.
 
 use std::fs;
+use std::mem;
 use std::path::Path;
 use std::time::Duration;
 
@@ -34,17 +35,18 @@ pub(crate) fn run(args: &RunArgs) -> Result<Exit> {
     if let Some(file) = &args.timeline {
         timeline::check_names(file).map_err(|error| usage(format!("--timeline: {error:#}")))?;
     }
-    let mut arches = Arch::select(args.arch.as_deref())?;
-    if args.scenario == Scenario::Shell && args.arch.is_none() {
-        // One person types on one machine.
-        arches.truncate(1);
-    }
-    for arch in arches {
-        let plan = plan_of(args, arch)?;
+    let mut is_on_threads = false;
+    for plan in plan_all(args)? {
         let Some(plan) = settle(plan, args.arch.as_deref())? else {
-            exit = Exit::Skipped;
+            if exit == Exit::Pass {
+                exit = Exit::Skipped;
+            }
             continue;
         };
+        // Without QEMU every architecture comes down to this one, which has to run once.
+        if plan.arch == Arch::Hosted && mem::replace(&mut is_on_threads, true) {
+            continue;
+        }
         if !boot(&plan, &mut lines)? {
             exit = Exit::Fail;
         }
@@ -60,6 +62,17 @@ pub(crate) fn run(args: &RunArgs) -> Result<Exit> {
         }
     }
     Ok(exit)
+}
+
+/// Plans every boot before the first one: a wrong argument is told at once.
+fn plan_all(args: &RunArgs) -> Result<Vec<Plan>> {
+    let mut arches = Arch::select(args.arch.as_deref())?;
+    if args.scenario == Scenario::Shell && args.arch.is_none() {
+        // One person types on one machine.
+        arches.truncate(1);
+    }
+    let plans = arches.into_iter().map(|arch| plan_of(args, arch));
+    plans.collect()
 }
 
 fn plan_of(args: &RunArgs, arch: Arch) -> Result<Plan> {
@@ -102,21 +115,27 @@ fn settle(plan: Plan, asked: Option<&str>) -> Result<Option<Plan>> {
         }
         println!("note: {missing}");
         println!("note: running the same scenario on threads of this machine instead (hosted)");
-        let mut hosted = Plan {
-            arch: Arch::Hosted,
-            ..plan
-        };
-        hosted.machine = Machine {
-            absent: hosted.machine.absent,
-            ..Machine::default()
-        };
-        return Ok(Some(hosted));
+        return Ok(Some(on_threads(plan)));
     }
     if let Some(reason) = qemu::missing_accel(plan.accel) {
         println!("skipped: {reason}");
         return Ok(None);
     }
     Ok(Some(plan))
+}
+
+/// The same with the hosted runner, as far as that knows the machine.
+fn on_threads(plan: Plan) -> Plan {
+    let machine = Machine {
+        absent: plan.machine.absent,
+        hotadd: plan.machine.hotadd,
+        ..Machine::default()
+    };
+    Plan {
+        arch: Arch::Hosted,
+        machine,
+        ..plan
+    }
 }
 
 /// Builds, boots and shows; true if the boot passed.
@@ -148,4 +167,45 @@ fn write_json(file: &Path, lines: &[Value]) -> Result<()> {
     let lines: Vec<String> = lines.iter().map(Value::to_string).collect();
     let text = format!("[\n{}\n]\n", lines.join(",\n"));
     fs::write(file, text).with_context(|| format!("cannot write {}", file.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::cli::{Cli, Command};
+
+    fn plans(words: &str) -> Result<Vec<Plan>> {
+        let words = ["cargo xtask", "run"]
+            .into_iter()
+            .chain(words.split_whitespace());
+        let Command::Run(args) = Cli::try_parse_from(words).unwrap().command else {
+            panic!("not parsed as run");
+        };
+        plan_all(&args)
+    }
+
+    #[test]
+    fn without_arguments_every_kernel_is_planned() {
+        let planned = plans("").unwrap();
+        let arches: Vec<Arch> = planned.iter().map(|plan| plan.arch).collect();
+        assert_eq!(arches, Arch::BOOTABLE);
+        assert!(planned.iter().all(|plan| plan.smp == 8));
+        assert_eq!(plans("--scenario shell").unwrap().len(), 1);
+    }
+
+    #[test]
+    fn what_a_later_kernel_does_not_take_is_refused_before_the_first_one_boots() {
+        let line = plans("--scenario hotadd --machine hotadd=1").unwrap_err();
+        assert!(line.to_string().contains("aarch64 takes only"), "{line}");
+    }
+
+    #[test]
+    fn without_qemu_the_machine_is_the_same_as_far_as_it_can_be() {
+        let words = "--arch x86_64 --scenario hotadd --machine hotadd=2 cpu=qemu64 --smp 4";
+        let plan = on_threads(plans(words).unwrap().remove(0));
+        assert_eq!((plan.arch, plan.smp, plan.cpus()), (Arch::Hosted, 4, 6));
+        assert_eq!(plan.machine.cpu, None);
+    }
 }

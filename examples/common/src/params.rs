@@ -116,7 +116,8 @@ impl Params {
         };
         for word in text.split_ascii_whitespace() {
             let wrong = |right| ParamError { word, right };
-            let Some((key, value)) = word.split_once('=') else {
+            let pair = word.split_once('=').filter(|(key, _)| !key.is_empty());
+            let Some((key, value)) = pair else {
                 return Err(wrong("not of the form K=V, such as timeout_ms=300"));
             };
             if !more.contains(&key) {
@@ -287,5 +288,11 @@ mod tests {
             let error = Params::parse(line, &[]).unwrap_err().to_string();
             assert!(error.contains(right), "{error}");
         }
+    }
+
+    #[test]
+    fn word_without_a_key_is_wrong_though_a_machine_fills_its_keys_up_with_nothing() {
+        let error = Params::parse("=3", &["rest", ""]).unwrap_err().to_string();
+        assert!(error.contains("not of the form K=V"), "{error}");
     }
 }

@@ -94,6 +94,20 @@ fn bad_machine_line_fails() {
 }
 
 #[test]
+fn scenario_without_modes_has_one_result() {
+    let mut plan = Plan::new(Arch::X86_64);
+    plan.scenario = Scenario::Register;
+    let lines = |results: usize| {
+        let result = r#"@cpuhp {"ev":"result","scenario":"register","pass":true,"cases":281,"violations":0}"#;
+        let start = r#"@cpuhp {"ev":"start","arch":"x86_64","smp":8,"scenario":"register","params":{},"version":"0.1.0"}"#;
+        let results = [result].repeat(results).join("\n");
+        format!("{start}\n{results}\n@cpuhp {{\"ev\":\"done\",\"pass\":true}}\n")
+    };
+    assert_eq!(wrong(&plan, &lines(1)), "");
+    assert!(wrong(&plan, &lines(2)).contains("2 results, expected 1"));
+}
+
+#[test]
 fn start_must_be_first_once_and_right() {
     let (start, rest) = GOOD.split_once('\n').unwrap();
     assert!(wrong(&plan(), rest).contains("0 `start` lines"));

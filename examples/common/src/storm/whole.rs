@@ -27,6 +27,10 @@ impl<M: Machine> Storm<'_, '_, M> {
                 if report.done + 1 != before || self.online() != 1 {
                     self.wrong(Violation::Count, this, report.done + 1, before);
                 }
+                // With nobody to freeze there is nothing to give up.
+                if gives_up && before > 1 {
+                    self.wrong(Violation::WrongError, this, 0, Why::Aborted as u32);
+                }
                 self.refused(Why::Disabled);
                 let thawed = hp.thaw().map_or(0, |report| report.done + report.failed);
                 let missing = before.saturating_sub(self.online());
