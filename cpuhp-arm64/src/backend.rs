@@ -256,13 +256,13 @@ impl Arm64 {
             // of `new`.
             unsafe { park.enter(cpu.index()) }
         }
-        if how == Rest::Off && self.caps(cpu).stop == Stop::Firmware {
-            // Returns only if firmware refuses: then the CPU rests like one that it never knew.
-            self.engine.machine.cpu_off();
-        }
         let Some(record) = self.boot_record(cpu) else {
             halt()
         };
+        if how == Rest::Off && record.method() == WakeMethod::Psci {
+            // Returns only if firmware refuses, or there is none: then the CPU rests all the same.
+            self.engine.machine.cpu_off();
+        }
         let wakes = match self.engine.machine.gic {
             Driver::V3 => Sleep::Interrupt,
             Driver::Custom(_) => Sleep::Event,
@@ -281,7 +281,7 @@ fn own_gic(wake: Wake, records: &[BootRecord], map: Mapping) -> Result<Driver, S
                 let base = (map.to_virt)(phys, len)?;
                 Some(base.as_ptr().expose_provenance() as u64)
             };
-            gic::assign(redistributors, records, to_virt, &Mapped)?;
+            gic::assign(redistributors, wake.sgi, records, to_virt, &Mapped)?;
             Ok(Driver::V3)
         }
     }

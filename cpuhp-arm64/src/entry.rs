@@ -38,7 +38,7 @@ pub(crate) use state::Snapshot;
 
 /// What the entry code reads, at offsets the assembly knows. Written by `install` before any kick.
 #[repr(C, align(256))]
-pub(super) struct Shared {
+struct Shared {
     /// Physical address of the first record, and the one the kernel uses.
     records: AtomicU64,
     records_virt: AtomicU64,
@@ -60,7 +60,7 @@ pub(super) struct Shared {
     next: Next,
 }
 
-pub(super) static SHARED: Shared = Shared {
+static SHARED: Shared = Shared {
     records: AtomicU64::new(0),
     records_virt: AtomicU64::new(0),
     cpus: AtomicU64::new(0),

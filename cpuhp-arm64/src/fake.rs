@@ -17,8 +17,6 @@ use std::vec::Vec;
 
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use cpuhp_core::HwId;
-
 use crate::cache::{Area, Cache};
 use crate::kick::Machine;
 use crate::psci::Firmware;
@@ -219,12 +217,12 @@ impl Cache for Fake {
 }
 
 impl Machine for Fake {
-    fn interrupt(&self, to: HwId) {
-        self.note(Call::Interrupt(to.0));
+    fn interrupt(&self, to: &BootRecord) {
+        self.note(Call::Interrupt(to.hw_id().0));
     }
 
-    fn rouse(&self, cpu: HwId) {
-        self.note(Call::Rouse(cpu.0));
+    fn rouse(&self, cpu: &BootRecord) {
+        self.note(Call::Rouse(cpu.hw_id().0));
     }
 
     fn release_word(&self, phys: u64) -> Option<&'static AtomicU64> {

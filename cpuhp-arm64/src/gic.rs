@@ -60,17 +60,22 @@ pub(crate) trait Frames {
     fn write(&self, frame: u64, at: usize, value: u32);
 }
 
-/// Gives each record the redistributor of its CPU. One pass over the redistributors.
+/// Gives each record the redistributor of its CPU, and the value that sends `sgi` to it. One pass over the
+/// redistributors.
 ///
 /// # Errors
 /// [`SetupError::NoRedistributor`] for the first CPU without one, [`SetupError::Unmapped`].
 pub(crate) fn assign(
     regions: Redistributors,
+    sgi: u8,
     records: &[BootRecord],
     to_virt: impl Fn(u64, usize) -> Option<u64>,
     frames: &impl Frames,
 ) -> Result<(), SetupError> {
     use core::sync::atomic::Ordering::Relaxed;
+    for record in records {
+        record.sgi.store(sgi_value(sgi, record.hw_id()), Relaxed);
+    }
     let mut next = 0;
     for (phys, len) in regions.into_iter().filter(|region| region.1 > 0) {
         let bytes = usize::try_from(len).map_err(|_| SetupError::Unmapped(phys))?;

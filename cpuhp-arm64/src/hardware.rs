@@ -64,7 +64,12 @@ impl Firmware for Hardware {
 
     fn cpu_off(&self) -> i64 {
         barrier();
-        self.call(psci::PSCI_CPU_OFF, [0; 3])
+        let [answer, ..] = match self.conduit {
+            Some(Conduit::Hvc) => smccc::hvc32(psci::PSCI_CPU_OFF, [0; 7]),
+            Some(Conduit::Smc) => smccc::smc32(psci::PSCI_CPU_OFF, [0; 7]),
+            None => return i64::from(psci::error::NOT_SUPPORTED),
+        };
+        i64::from(answer.cast_signed())
     }
 
     fn relax(&self) {
@@ -102,11 +107,11 @@ impl Cache for Hardware {
 }
 
 impl Machine for Hardware {
-    fn interrupt(&self, to: HwId) {
+    fn interrupt(&self, to: &BootRecord) {
         self.gic.send(self.sgi, to);
     }
 
-    fn rouse(&self, cpu: HwId) {
+    fn rouse(&self, cpu: &BootRecord) {
         match self.gic {
             Driver::V3 => self.interrupt(cpu),
             Driver::Custom(_) => self.send_event(),

@@ -23,7 +23,7 @@
 
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
-use cpuhp_core::{Confirm, CpuId, HwId, KickError, KickErrorKind, KickOutcome};
+use cpuhp_core::{Confirm, CpuId, KickError, KickErrorKind, KickOutcome};
 
 use crate::cache::{Area, Cache, store_foreign};
 use crate::config::{Timings, WakeMethod};
@@ -45,10 +45,10 @@ const SETTLE_NS: u64 = 200_000_000;
 /// Everything of the machine that the engine touches.
 pub(crate) trait Machine: Firmware + Cache {
     /// Sends the wake interrupt.
-    fn interrupt(&self, to: HwId);
+    fn interrupt(&self, to: &BootRecord);
 
     /// Ends the sleep of a CPU that rests in the kernel's text.
-    fn rouse(&self, cpu: HwId);
+    fn rouse(&self, cpu: &BootRecord);
 
     /// Returns the word at this physical address where a CPU looks for its entry.
     fn release_word(&self, phys: u64) -> Option<&'static AtomicU64>;
@@ -209,7 +209,7 @@ impl<M: Machine> Engine<M> {
             (Start::Release(Place::Text), _) => {
                 // Release: the CPU goes on with what the record says from here on.
                 record.rest.store(record::RELEASED, Ordering::Release);
-                self.machine.rouse(record.hw_id());
+                self.machine.rouse(record);
                 Ok(RELEASED)
             }
             (Start::Cold, WakeMethod::Psci) => self.cpu_on(record).map(|()| KICKED),
@@ -251,16 +251,16 @@ impl<M: Machine> Engine<M> {
         };
         slot.release(&self.machine, id.0, number, start)
             .map_err(|error| KickError::with_code(KickErrorKind::BadAddress, error as i64))?;
-        self.wake_up(slot, id);
+        self.wake_up(slot, record);
         Ok(())
     }
 
     /// Ends the sleep of a CPU that rests in its slot.
-    fn wake_up(&self, slot: &ParkSlot, id: HwId) {
+    fn wake_up(&self, slot: &ParkSlot, record: &BootRecord) {
         if slot.wants_event() {
             self.machine.send_event();
         } else {
-            self.machine.interrupt(id);
+            self.machine.interrupt(record);
         }
     }
 

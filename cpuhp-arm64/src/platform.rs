@@ -9,7 +9,6 @@ use core::sync::atomic::{Ordering, fence};
 use cpuhp_core::{Confirm, CpuId, HwId, KickError, KickErrorKind, KickOutcome, Platform, Who};
 
 use crate::backend::Arm64;
-use crate::config::Stop;
 use crate::hardware::{disable_interrupts, enable_interrupts, interrupts_enabled, relax, sleep};
 use crate::record::{BootRecord, Poke};
 
@@ -28,9 +27,9 @@ impl Arm64 {
         if record.take_poke() {
             return;
         }
-        let polls = record.count_poll();
         // An AP has no timer of ours: with a deadline to watch it polls.
         if deadline != u64::MAX {
+            record.count_poll();
             relax();
         } else if interrupts_enabled() {
             // Past AP_IDLE: the CPU lives a normal life, and any interrupt may end its wait. Nobody
@@ -38,7 +37,7 @@ impl Arm64 {
             disable_interrupts();
             self.sleep_ap(record);
             enable_interrupts();
-        } else if polls < self.spin_polls {
+        } else if record.count_poll() < self.spin_polls {
             relax();
         } else {
             self.sleep_ap(record);
@@ -85,7 +84,7 @@ impl Arm64 {
             && poke(record) == Poke::Interrupt
         {
             let hardware = &self.engine.machine;
-            hardware.gic.send(hardware.sgi, record.hw_id());
+            hardware.gic.send(hardware.sgi, record);
         }
     }
 }
@@ -195,7 +194,8 @@ impl Platform for Arm64 {
     }
 
     fn can_off(&self, cpu: CpuId) -> bool {
-        self.caps(cpu).stop != Stop::Never
+        // Each has a way: firmware, its slot, or this kernel's text.
+        self.boot_record(cpu).is_some()
     }
 
     fn hw_id(&self, cpu: CpuId) -> HwId {

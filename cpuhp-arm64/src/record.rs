@@ -73,10 +73,12 @@ pub struct BootRecord {
     pub(crate) engine: AtomicU32,
     flags: AtomicU32,
 
-    // Second line: written by the AP, apart from `frame` and `wake`.
+    // Second line: written by the AP, apart from `frame`, `sgi` and `wake`.
     line: Line,
     /// Virtual address of its redistributor; written once, by the boot CPU.
     pub(crate) frame: AtomicU64,
+    /// What makes the wake interrupt pending on it: a value of ICC_SGI1R_EL1. Written once, likewise.
+    pub(crate) sgi: AtomicU64,
     /// 1 once the AP's entry code ran after the last kick. Release by the AP; Acquire in `kick`.
     pub(crate) arrived: AtomicU32,
     /// `POKED` and `ASLEEP`. Written by the CPU and by everybody who wakes it.
@@ -127,6 +129,7 @@ impl BootRecord {
         flags: AtomicU32::new(0),
         line: Line,
         frame: AtomicU64::new(0),
+        sgi: AtomicU64::new(0),
         arrived: AtomicU32::new(0),
         wake: AtomicU32::new(0),
         polls: AtomicU32::new(0),

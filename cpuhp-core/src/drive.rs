@@ -349,7 +349,7 @@ impl<P: Platform, T: Trace> Cpuhp<'_, P, T> {
     }
 
     /// Tells the platform, once per kick, that the CPU came.
-    #[inline(never)]
+    #[inline]
     fn tell_arrival(&self, cpu: CpuId, rec: &Record, tag: Tag) {
         let absent = matches!(tag, Tag::Dead | Tag::Kicked | Tag::Cancelled);
         if !absent && rec.take_open_kick() {

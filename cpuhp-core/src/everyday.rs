@@ -53,8 +53,11 @@ impl<P: Platform, T: Trace> Cpuhp<'_, P, T> {
         let guard = self.write()?;
         let mut op = guard.op(cpu, target, OpFlags::AUTO)?;
         loop {
-            if let Poll::Ready(result) = op.poll(&guard) {
-                return result;
+            match op.poll(&guard) {
+                // Apart, or success would copy the room of an error.
+                Poll::Ready(Ok(())) => return Ok(()),
+                Poll::Ready(Err(error)) => return Err(error),
+                Poll::Pending => {}
             }
             self.platform().wait(Who::Control(cpu), op.deadline(&guard));
         }

@@ -43,6 +43,23 @@ impl MaskWord {
     fn clear(&self, bits: usize) {
         self.0.fetch_and(!bits, Ordering::Relaxed);
     }
+
+    // The word that has the bit of this CPU.
+
+    #[inline]
+    pub(crate) fn has(&self, cpu: CpuId) -> bool {
+        self.get() & bit(cpu) != 0
+    }
+
+    #[inline]
+    pub(crate) fn insert(&self, cpu: CpuId) {
+        self.set(bit(cpu));
+    }
+
+    #[inline]
+    pub(crate) fn remove(&self, cpu: CpuId) {
+        self.clear(bit(cpu));
+    }
 }
 
 /// A view of one CPU mask, to look at.

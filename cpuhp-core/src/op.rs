@@ -169,13 +169,13 @@ impl CpuOp {
         guard: &WriteGuard<'_, '_, P, T>,
     ) -> Poll<Result<(), OpError>> {
         let hp = guard.hp;
-        let stale = Err(OpError::refused(self.cpu, Why::Stale));
+        let stale = || Poll::Ready(Err(OpError::refused(self.cpu, Why::Stale)));
         let Some(rec) = hp.record(self.cpu) else {
-            return Poll::Ready(stale);
+            return stale();
         };
         let ours = rec.owner.load(Ordering::Relaxed) == self.stamp;
         if !ours || hp.storage.home() != self.home {
-            return Poll::Ready(stale);
+            return stale();
         }
         loop {
             match hp.advance(self.cpu, rec, Bounds::NONE) {

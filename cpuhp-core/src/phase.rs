@@ -159,7 +159,7 @@ impl Record {
     }
 
     /// Returns where the operation wants the CPU now: its target within `bounds`, or its origin.
-    #[inline(never)]
+    #[inline]
     pub(crate) fn goal(&self, bounds: Bounds) -> StateId {
         match self.phase() {
             Phase::Back => self.origin.state(),

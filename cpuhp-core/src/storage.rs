@@ -144,19 +144,35 @@ impl<'a> Storage<'a> {
         CpuMask::new(self.masks.get(from..from + each).unwrap_or_default())
     }
 
+    /// Returns the word of a mask that has the bit of `cpu`.
+    #[inline]
+    fn word(&self, kind: Kind, cpu: CpuId) -> Option<&'a MaskWord> {
+        let each = words(self.records.len());
+        let at = cpu.index() / usize::BITS as usize;
+        if at < each {
+            self.masks.get(kind as usize * each + at)
+        } else {
+            None
+        }
+    }
+
     #[inline(never)]
     pub(crate) fn has(&self, kind: Kind, cpu: CpuId) -> bool {
-        self.mask(kind).contains(cpu)
+        self.word(kind, cpu).is_some_and(|word| word.has(cpu))
     }
 
     #[inline(never)]
     pub(crate) fn add(&self, kind: Kind, cpu: CpuId) {
-        self.mask(kind).insert(cpu);
+        if let Some(word) = self.word(kind, cpu) {
+            word.insert(cpu);
+        }
     }
 
     #[inline(never)]
     pub(crate) fn take(&self, kind: Kind, cpu: CpuId) {
-        self.mask(kind).remove(cpu);
+        if let Some(word) = self.word(kind, cpu) {
+            word.remove(cpu);
+        }
     }
 
     /// Takes every CPU out of a mask.

@@ -136,6 +136,15 @@ fn build_with(command: &mut Command) -> Result<Vec<Executable>> {
         .collect())
 }
 
+/// Compiled as one: the instructions of this kernel are counted, and the count should not depend on how the
+/// compiler happens to part the crates.
+const WHOLE: [&str; 4] = [
+    "--config",
+    "profile.release.lto=\"fat\"",
+    "--config",
+    "profile.release.codegen-units=1",
+];
+
 /// Builds the one executable of `package` in the release profile, for the host or for `target`.
 ///
 /// # Errors
@@ -143,6 +152,9 @@ fn build_with(command: &mut Command) -> Result<Vec<Executable>> {
 pub(crate) fn build_binary(package: &str, target: Option<&str>) -> Result<PathBuf> {
     let mut command = cargo();
     command.args(["build", "--release", "-p", package]);
+    if target.is_some_and(|target| target.starts_with("aarch64")) {
+        command.args(WHOLE);
+    }
     if let Some(target) = target {
         // Flags from outside would replace those of `.cargo/config.toml`, which the kernels need.
         command.args(["--target", target]).env_remove("RUSTFLAGS");

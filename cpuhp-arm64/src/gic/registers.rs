@@ -7,9 +7,7 @@
 use core::arch::asm;
 use core::sync::atomic::Ordering;
 
-use cpuhp_core::HwId;
-
-use super::{Frames, WakeIrq, open, sgi_value};
+use super::{Frames, WakeIrq, open};
 use crate::hardware::{EL2, level};
 use crate::record::BootRecord;
 
@@ -58,10 +56,10 @@ impl Driver {
         }
     }
 
-    pub(crate) fn send(self, sgi: u8, to: HwId) {
+    pub(crate) fn send(self, sgi: u8, to: &BootRecord) {
         match self {
             Self::V3 => {
-                let value = sgi_value(sgi, to);
+                let value = to.sgi.load(Ordering::Relaxed);
                 // SAFETY: the register is there once the interface is open; the interrupt is ours. The
                 // barrier puts it behind every store before it.
                 unsafe {
@@ -69,7 +67,7 @@ impl Driver {
                         options(nostack, preserves_flags));
                 }
             }
-            Self::Custom(driver) => driver.send(sgi, to),
+            Self::Custom(driver) => driver.send(sgi, to.hw_id()),
         }
     }
 

@@ -76,9 +76,12 @@ fn redistributors_are_found_by_affinity_in_several_regions() {
         (0, 0),
     ];
     let to_virt = |phys: u64, _: usize| Some(phys - 0x0800_0000 + 0x1_0000_0000);
-    assign(regions, &records, to_virt, &fake).unwrap();
+    assign(regions, 3, &records, to_virt, &fake).unwrap();
     let right = [0x1_0002_0000, 0x1_0000_0000, 0x1_0006_0000, 0x1_4000_0000];
     assert_eq!(frames_of(&records), right);
+    let sgi = |record: &BootRecord| record.sgi.load(core::sync::atomic::Ordering::Relaxed);
+    let right = records.iter().map(|record| sgi_value(3, record.hw_id()));
+    assert!(records.iter().map(sgi).eq(right));
 }
 
 #[test]
@@ -88,9 +91,9 @@ fn a_cpu_without_a_redistributor_is_named() {
     fake.typers.insert(0x1000 + FRAMES, 1 << 32 | IS_LAST);
     let regions = [(0x1000, 8 * FRAMES), (0, 0), (0, 0), (0, 0)];
     let records = listed(&[0, 1, 7]);
-    let result = assign(regions, &records, |phys, _| Some(phys), &fake);
+    let result = assign(regions, 3, &records, |phys, _| Some(phys), &fake);
     assert_eq!(result, Err(SetupError::NoRedistributor(HwId(7))));
-    let unmapped = assign(regions, &records, |_, _| None, &fake);
+    let unmapped = assign(regions, 3, &records, |_, _| None, &fake);
     assert_eq!(unmapped, Err(SetupError::Unmapped(0x1000)));
 }
 
@@ -101,7 +104,7 @@ fn a_region_without_a_last_one_ends_with_its_length() {
     fake.typers.insert(FRAMES, 1 << 32);
     let regions = [(0, 2 * FRAMES), (0, 0), (0, 0), (0, 0)];
     // The frame of id 0 is at address 0 here, which stands for none.
-    let result = assign(regions, &listed(&[1]), |phys, _| Some(phys), &fake);
+    let result = assign(regions, 3, &listed(&[1]), |phys, _| Some(phys), &fake);
     assert_eq!(result, Ok(()));
 }
 

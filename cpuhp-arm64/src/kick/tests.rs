@@ -4,6 +4,8 @@ use std::vec;
 use std::vec::Vec;
 
 use super::*;
+use cpuhp_core::HwId;
+
 use crate::config::CpuDesc;
 use crate::fake::{Call, Fake, records};
 use crate::record::Boot;

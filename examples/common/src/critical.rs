@@ -115,10 +115,15 @@ fn running() -> Option<&'static Critical> {
 }
 
 /// Goes in and out, many times, at every depth, if the scenario runs. Context: any CPU past its entry.
+#[inline]
 pub(crate) fn visit() {
-    if running().is_none() {
-        return;
+    if running().is_some() {
+        visit_often();
     }
+}
+
+#[cold]
+fn visit_often() {
     for turn in 0..TURNS {
         // Once is enough to be found inside; every time would take long.
         let stay = if turn == 0 { STAY } else { 0 };
@@ -135,8 +140,10 @@ pub(crate) fn visit_in_handler() {
 }
 
 /// As [`visit`], once. Context: the driving CPU, which waits.
-pub(crate) fn visit_in_wait() {
-    enter_and_count(2, 0);
+pub(crate) fn visit_in_wait(scene: &Scene) {
+    if scene.critical.is_on.load(Ordering::Relaxed) != 0 {
+        enter_and_count(2, 0);
+    }
 }
 
 fn enter_and_count(deep: u32, stay: u32) {

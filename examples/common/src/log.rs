@@ -137,9 +137,11 @@ impl CpuLog {
     // ---- the list
 
     /// Appends to the list; what does not fit is counted and fails the comparison.
+    #[inline(always)]
     pub(crate) fn push(&self, entry: Entry) {
-        let at = self.listed.fetch_add(1, Ordering::Relaxed) as usize;
-        if let Some(slot) = self.list.get(at) {
+        let at = self.listed.load(Ordering::Relaxed);
+        self.listed.store(at.wrapping_add(1), Ordering::Relaxed);
+        if let Some(slot) = self.list.get(at as usize) {
             let packed = u16::try_from(entry.pack()).unwrap_or(u16::MAX);
             slot.store(packed, Ordering::Relaxed);
         }
@@ -199,7 +201,12 @@ impl CpuLog {
     }
 
     /// Whether this half was armed to fail. One-shot.
+    #[inline(always)]
     pub(crate) fn takes_fault(&self, unit: Unit, dir: Direction) -> bool {
+        let [first, second] = self.armed.each_ref();
+        if first.load(Ordering::Relaxed) | second.load(Ordering::Relaxed) == 0 {
+            return false;
+        }
         let armed = armed(unit, dir);
         self.armed.iter().any(|slot| {
             let hit = slot.load(Ordering::Relaxed) == armed;

@@ -69,6 +69,7 @@ impl Order {
         self.moving.store(number, Ordering::Relaxed);
     }
 
+    #[inline(always)]
     pub(crate) fn is_moving(&self, unit: Unit) -> bool {
         self.moving.load(Ordering::Relaxed) == unit.number()
     }
@@ -93,6 +94,7 @@ impl Order {
     }
 
     /// Returns the units before `unit`, as bits.
+    #[inline(always)]
     pub(crate) fn before(&self, unit: Unit) -> u32 {
         let set = self.before.get(unit.index());
         set.map_or(0, |set| set.load(Ordering::Relaxed))

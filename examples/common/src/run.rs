@@ -12,8 +12,8 @@ use crate::scenario::{From, Scenario, Toggle};
 use crate::scene::{self, Scene};
 use crate::violation::Violation;
 use crate::{
-    boot, check, control, critical, cycle, dead, disable, fault, hotadd, json, limit, partial,
-    register, shell, storm, suspend, trace,
+    boot, check, control, critical, cycle, dead, disable, fault, forward, hotadd, json, limit,
+    partial, register, shell, storm, suspend, trace,
 };
 
 /// How a run ended; what the exit device is told.
@@ -43,6 +43,9 @@ pub fn run<M: Machine>(machine: &M) -> Verdict {
     let Some(scene) = scene::get() else {
         return Verdict::Fail;
     };
+    if machine.polls_max(machine.this_cpu()).is_none() {
+        forward::count_waits();
+    }
     print_start(machine, scene);
     let stage = Stage { machine, scene };
     check_size(&stage);

@@ -16,7 +16,7 @@ use crate::params::Params;
 use crate::samples::Samples;
 use crate::scenario::Mode;
 use crate::tables::{self, Ranges};
-use crate::trace::Event;
+use crate::trace::{self, Event};
 use crate::violation::{Violation, Violations};
 
 /// How many sets of measurements a scene has.
@@ -125,6 +125,7 @@ impl Scene {
     pub fn install(parts: SceneParts, params: Params, host: &'static dyn Host) -> &'static Self {
         SCENE.call_once(|| {
             let (table, ranges) = TABLE.call_once(|| tables::build(&params));
+            trace::begin(&params);
             Self {
                 host,
                 params,

@@ -35,11 +35,13 @@ pub(crate) fn start_down<const UNIT: u32>(ctx: &Ctx<'_>) -> Poll<()> {
 }
 
 /// The `up` of a unit.
+#[inline(always)]
 pub(crate) fn run_up(ctx: &Ctx<'_>, unit: Unit) -> StepResult {
     run(ctx, unit, Direction::Up)
 }
 
 /// The `down` of a unit.
+#[inline(always)]
 pub(crate) fn run_down(ctx: &Ctx<'_>, unit: Unit) -> StepResult {
     run(ctx, unit, Direction::Down)
 }
@@ -52,6 +54,9 @@ pub(crate) fn polled(result: StepResult) -> Poll<()> {
     }
 }
 
+// Inlined, and with it most of what it calls: for a unit that is known when this is compiled little is left
+// to be asked, and what the callbacks cost is part of every time that is measured.
+#[inline(always)]
 fn run(ctx: &Ctx<'_>, unit: Unit, dir: Direction) -> StepResult {
     let Some(scene) = scene::get() else {
         return Ok(());
@@ -71,7 +76,9 @@ fn run(ctx: &Ctx<'_>, unit: Unit, dir: Direction) -> StepResult {
     run.whole()
 }
 
-/// One call of one half.
+/// One call of one half. Its methods take it whole: it comes to lie in memory only where one is called that
+/// is not inlined.
+#[derive(Clone, Copy)]
 struct Run {
     scene: &'static Scene,
     log: &'static CpuLog,
@@ -85,7 +92,8 @@ struct Run {
 }
 
 impl Run {
-    fn whole(&self) -> StepResult {
+    #[inline(always)]
+    fn whole(self) -> StepResult {
         if self.log.until.load(Ordering::Relaxed) == 0 {
             if self.is_forced && self.dir == Direction::Down && !self.log.has(self.unit) {
                 // An instance of a state that was left half up: a forced teardown calls it too.
@@ -108,7 +116,8 @@ impl Run {
     }
 
     /// Fails as it was told to. Where nobody turns back for it, it does its work and then complains.
-    fn fail(&self) -> StepResult {
+    #[cold]
+    fn fail(self) -> StepResult {
         self.scene.hits.fetch_add(1, Ordering::Relaxed);
         let passed_over = self.is_forced || self.scene.order.is_moving(self.unit);
         if self.dir == Direction::Down && passed_over {
@@ -124,7 +133,8 @@ impl Run {
     }
 
     /// PREPARE runs on the control CPU, the rest on the CPU itself, STARTING with interrupts off.
-    fn check_place(&self) {
+    #[inline(always)]
+    fn check_place(self) {
         let on = self.scene.host.this_cpu();
         let section = self.unit.section();
         let right = if section == Section::Prepare {
@@ -144,11 +154,13 @@ impl Run {
         }
     }
 
-    fn is_solo(&self) -> bool {
+    #[inline(always)]
+    fn is_solo(self) -> bool {
         self.unit == WORK && self.scene.params.solo == Toggle::On
     }
 
-    fn enter_solo(&self) {
+    #[inline(always)]
+    fn enter_solo(self) {
         if self.is_solo() {
             let inside = self.scene.inside.fetch_add(1, Ordering::Relaxed);
             if inside > 0 {
@@ -158,14 +170,16 @@ impl Run {
         }
     }
 
-    fn leave_solo(&self) {
+    #[inline(always)]
+    fn leave_solo(self) {
         if self.is_solo() {
             self.scene.inside.fetch_sub(1, Ordering::Relaxed);
         }
     }
 
     /// Spends the simulated latency of this half.
-    fn sleep(&self) -> Slept {
+    #[inline(always)]
+    fn sleep(self) -> Slept {
         let params = &self.scene.params;
         let time = match (self.unit, self.dir) {
             (TIMER, Direction::Up) => params.starting_sleep_ns,
@@ -177,6 +191,11 @@ impl Run {
         if time == 0 && !self.is_solo() {
             return Slept::Over;
         }
+        self.sleep_for(time)
+    }
+
+    #[cold]
+    fn sleep_for(self, time: u64) -> Slept {
         let host = self.scene.host;
         let now = host.now().max(1);
         let mut until = self.log.until.load(Ordering::Relaxed);
@@ -195,7 +214,8 @@ impl Run {
     }
 
     /// What the kernel does in this half.
-    fn work(&self) -> StepResult {
+    #[inline(always)]
+    fn work(self) -> StepResult {
         let host = self.scene.host;
         match (self.unit, self.dir) {
             (STACK, Direction::Up) => return host.prepare(self.cpu),
@@ -212,7 +232,8 @@ impl Run {
 
     /// Writes the half down, and checks that it is the next in the order: everything before it is up,
     /// and nothing behind it, unless it is called by itself for a registration.
-    fn note(&self, went: Went) {
+    #[inline(always)]
+    fn note(self, went: Went) {
         let (log, unit, order) = (self.log, self.unit, &self.scene.order);
         let up = log.up.load(Ordering::Relaxed);
         let (right, after, counter) = match self.dir {
@@ -232,7 +253,11 @@ impl Run {
             self.scene.wrong(Violation::Order, self.cpu, there, right);
         }
         log.up.store(after, Ordering::Relaxed);
-        counter.fetch_add(1, Ordering::Relaxed);
+        // Only whoever walks the CPU counts.
+        counter.store(
+            counter.load(Ordering::Relaxed).wrapping_add(1),
+            Ordering::Relaxed,
+        );
         let stamp = self.scene.stamps.fetch_add(1, Ordering::Relaxed) + 1;
         log.stamp.store(stamp, Ordering::Relaxed);
         let dir = self.dir;

@@ -5,11 +5,12 @@
 
 mod show;
 
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use cpuhp_core::{CpuId, Direction, StateId, StepError, StepEvent, StepResult, Tag, Trace};
 
 use crate::json;
+use crate::params::Params;
 use crate::scenario::{Mode, Scenario, Toggle};
 use crate::scene::{self, Scene};
 
@@ -30,6 +31,9 @@ pub struct Event {
     what: AtomicU64,
     error: AtomicU64,
 }
+
+/// 1: events are kept. Written once, by `begin`; asked so often that it lies apart from the scene.
+static KEPT: AtomicU32 = AtomicU32::new(0);
 
 const STEP: u64 = 1;
 const EDGE: u64 = 2;
@@ -60,7 +64,7 @@ impl Trace for Tracer {
     const ON: bool = true;
 
     fn wants_steps(&self) -> bool {
-        traced().is_some()
+        is_kept()
     }
 
     fn enter(&self, event: &StepEvent) {
@@ -98,16 +102,21 @@ impl Trace for Tracer {
     }
 
     fn edge(&self, cpu: CpuId, from: Tag, to: Tag) {
+        let comes = from == Tag::Kicked && matches!(to, Tag::Alive | Tag::Go);
+        let starts = from == Tag::Dead && to == Tag::Kicked;
+        if !(comes || starts || is_kept()) {
+            return;
+        }
         let Some(scene) = scene::get() else { return };
         let Some(log) = scene.cpu(cpu) else { return };
         let now = scene.host.now().max(1);
-        if from == Tag::Kicked && matches!(to, Tag::Alive | Tag::Go) {
+        if comes {
             log.alive.store(now, Ordering::Relaxed);
         }
-        if from == Tag::Dead && to == Tag::Kicked {
+        if starts {
             log.starts.fetch_add(1, Ordering::Relaxed);
         }
-        if is_kept(scene) {
+        if is_kept() {
             let tags = (from as u64) << 8 | (to as u64) << 16;
             keep(scene, now, cpu, cpu, EDGE | tags, None);
         }
@@ -137,12 +146,20 @@ fn flags(event: &StepEvent) -> u64 {
 
 /// Returns the scene if events are wanted.
 fn traced() -> Option<&'static Scene> {
-    scene::get().filter(|scene| is_kept(scene))
+    scene::get().filter(|_| is_kept())
 }
 
-/// Whether events are kept: for the machine lines, or for the monitor to show.
-fn is_kept(scene: &Scene) -> bool {
-    scene.params.trace == Toggle::On || scene.params.scenario == Scenario::Shell
+/// Whether events are kept.
+fn is_kept() -> bool {
+    KEPT.load(Ordering::Relaxed) != 0
+}
+
+/// Begins to keep events where they are wanted: for the machine lines, or for the monitor to show.
+///
+/// Context: boot CPU, before any CPU moves.
+pub(crate) fn begin(params: &Params) {
+    let is_wanted = params.trace == Toggle::On || params.scenario == Scenario::Shell;
+    KEPT.store(u32::from(is_wanted), Ordering::Relaxed);
 }
 
 fn keep(scene: &Scene, begin: u64, cpu: CpuId, on: CpuId, what: u64, error: Option<StepError>) {
