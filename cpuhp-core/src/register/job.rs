@@ -74,8 +74,8 @@ enum Pass {
 
 /// A running registration: poll it under the guard until it is ready.
 ///
-/// Dropping it with a CPU unanswered leaves the state or instance taken; it is free once that CPU has
-/// answered.
+/// Dropping it undoes nothing: CPUs that have done it keep it. The state or instance is taken until every CPU that
+/// was asked has answered.
 #[derive(Debug)]
 #[must_use = "a registration does nothing unless polled"]
 pub struct RegisterOp {
