@@ -104,7 +104,8 @@ impl Platform for Riscv {
     ///
     /// # Errors
     /// Nothing was started and the CPU is as it was. With the firmware's raw code:
-    /// * `AlreadyOn` (-6, -7): it runs. `NotPresent` (-3): the firmware does not serve it.
+    /// * `AlreadyOn` (-6, -7): it runs. `NotPresent` (-3): the firmware does not serve it, or it is on its way
+    ///   in or out of the firmware, which OpenSBI calls the same.
     /// * `Denied` (-4), `BadAddress` (-5), `NotSupported` (-2), `Firmware` (any other).
     ///
     /// Without one:

@@ -15,7 +15,7 @@ use cpuhp_riscv::{BootRecord, Common, Config, Riscv, SetupError};
 use crate::board::{KERNEL, Virt};
 use crate::info::Info;
 use crate::options::{KEYS, Options};
-use crate::{cpu, stale};
+use crate::{cpu, refusals, stale};
 
 static BOOT_RECORDS: [BootRecord; MAX_CPUS] = [const { BootRecord::ZERO }; MAX_CPUS];
 
@@ -59,10 +59,13 @@ pub(crate) fn run(hart: u64, tree: usize) -> Result<Verdict, Cause> {
     let options = Options::read(&settings.params)?;
     KERNEL.keep(make_backend(&info, HwId(hart), &settings)?);
     let verdict = KERNEL.run(&settings).map_err(Cause::Start)?;
-    Ok(match (verdict, options.stale) {
-        (Verdict::Pass, Toggle::On) => stale::run(&BOOT_RECORDS),
-        (verdict, _) => verdict,
-    })
+    if verdict == Verdict::Pass && options.stale == Toggle::On {
+        return Ok(stale::run(&BOOT_RECORDS));
+    }
+    if verdict == Verdict::Pass && options.refusals == Toggle::On {
+        return Ok(refusals::run());
+    }
+    Ok(verdict)
 }
 
 fn make_backend(info: &Info, boot_hart: HwId, settings: &Settings) -> Result<Riscv, Cause> {

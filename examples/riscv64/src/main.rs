@@ -15,6 +15,7 @@ mod interrupts;
 mod kernel;
 mod memory;
 mod options;
+mod refusals;
 mod sbi;
 mod stale;
 mod units;

@@ -53,6 +53,7 @@ const ROLES: &[Role] = &[
     role("examples/riscv64/src/interrupts", Due::Now),
     role("examples/riscv64/src/kernel", Due::Now),
     role("examples/riscv64/src/memory", Due::Now),
+    role("examples/riscv64/src/refusals", Due::Now),
     role("examples/riscv64/src/sbi", Due::Now),
     role("examples/riscv64/src/stale", Due::Now),
     role("examples/riscv64/src/units", Due::Now),

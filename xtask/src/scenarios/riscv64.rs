@@ -41,6 +41,7 @@ pub(super) const ROWS: &[Case] = &[
     boot(8, &["spin_polls=0", "noise=1"]),
     boot(8, &["idle=0"]),
     boot(4, &["stale=1", "poison=1"]),
+    boot(130, &["refusals=1"]),
     Case {
         machine: &["thread=single"],
         params: ALL_MODES,
