@@ -73,10 +73,15 @@ pub(crate) fn run(file: &Path) -> Result<Exit> {
 
 /// Draws these machine lines and compares what is written with them; returns what is wrong, as sentences.
 pub(crate) fn check(lines: &[Value]) -> Vec<String> {
-    let wrong = match Timeline::of(lines) {
+    let mut wrong = match Timeline::of(lines) {
         Ok(timeline) => verify::verify(lines, &timeline),
         Err(error) => vec![format!("{error:#}")],
     };
+    let totals = lines.iter().filter(|line| line["ev"] == "trace_lost");
+    let lost: u64 = totals.filter_map(|line| line["n"].as_u64()).sum();
+    if lost > 0 {
+        wrong.push(format!("{lost} events were lost"));
+    }
     wrong
         .into_iter()
         .map(|what| format!("timeline: {what}"))

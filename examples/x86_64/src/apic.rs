@@ -32,6 +32,8 @@ const ICR_HIGH: u32 = 0x310;
 const ASSERT: u32 = 0x4000;
 const NMI: u32 = 0x4400;
 const PENDING: u32 = 1 << 12;
+/// Looks at the command register before an interrupt is given up; one is delivered in microseconds.
+const LOOKS: u32 = 100_000;
 
 /// Timer ticks per second. Written by the boot CPU before any AP runs.
 static TIMER_HZ: AtomicU64 = AtomicU64::new(0);
@@ -136,8 +138,13 @@ fn write_command(id: u32, what: u32) {
         write_msr(ICR_LOW, u64::from(id) << 32 | u64::from(what));
         return;
     }
-    while read(ICR_LOW) & PENDING != 0 {
+    let is_free = (0..LOOKS).any(|_| {
         core::hint::spin_loop();
+        read(ICR_LOW) & PENDING == 0
+    });
+    if !is_free {
+        // It means nothing to its CPU, so it may as well not be sent.
+        return;
     }
     write(ICR_HIGH, id << 24);
     write(ICR_LOW, what);

@@ -3,12 +3,15 @@
 use crate::plan::Plan;
 use crate::record::{Fault, Log, Record};
 
-/// Checks every trace event of the log.
+/// Checks every trace event of the log, and that a traced run says how many it lost.
 pub(super) fn check(plan: &Plan, log: &Log) -> Vec<String> {
-    log.records
-        .iter()
-        .filter_map(|record| check_event(record, plan.cpus()))
-        .collect()
+    let records = log.records.iter();
+    let events = records.filter_map(|record| check_event(record, plan.cpus()));
+    let is_total = |record: &&Record| matches!(record, Record::TraceLost(_));
+    let totals = log.records.iter().filter(is_total).count();
+    let wrong = (plan.number("trace") == Some(1) && totals != 1)
+        .then(|| format!("{totals} `trace_lost` lines, expected 1"));
+    events.chain(wrong).collect()
 }
 
 fn check_event(record: &Record, cpus: u64) -> Option<String> {
@@ -90,6 +93,17 @@ mod tests {
         assert!(wrong(&CALL.replace(r#""exit":3"#, r#""exit":0"#)).contains("ends at 0 ns"));
         let window = r#"@cpuhp {"ev":"window","mode":"serial","t0":5,"t1":4}"#;
         assert!(wrong(window).contains("mode serial begins at 5 ns"));
+    }
+
+    #[test]
+    fn traced_run_says_once_how_many_events_it_lost() {
+        let mut plan = Plan::new(Arch::X86_64);
+        plan.params = vec![("trace".to_owned(), "1".to_owned())];
+        let lost = r#"@cpuhp {"ev":"trace_lost","n":3}"#;
+        let wrong = |serial: &str| check(&plan, &Log::parse(serial)).join("; ");
+        assert_eq!(wrong(lost), "");
+        assert!(wrong(STEP).contains("0 `trace_lost` lines"));
+        assert!(wrong(&format!("{lost}\n{lost}")).contains("2 `trace_lost` lines"));
     }
 
     #[test]

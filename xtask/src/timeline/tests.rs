@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::verify::verify;
-use super::{Timeline, names};
+use super::{Timeline, check, names};
 
 /// What a kernel with 8 CPUs printed: mode serial, then mode parallel.
 const REAL: &str = include_str!("../../tests/data/boot-x86_64-8.json");
@@ -102,6 +102,14 @@ fn real_boot_has_a_panel_per_mode_and_all_its_steps() {
     for text in [">serial<", ">parallel<", ">online<", ">kick<", ">alive<"] {
         assert!(timeline.svg.contains(text), "{text}");
     }
+}
+
+#[test]
+fn checked_boot_has_lost_no_events() {
+    let mut lines = machine(8);
+    assert_eq!(check(&lines), Vec::<String>::new());
+    lines.push(json!({"ev": "trace_lost", "n": 7}));
+    assert_eq!(check(&lines), ["timeline: 7 events were lost"]);
 }
 
 #[test]
