@@ -41,6 +41,8 @@ pub(crate) enum Part {
     Size,
     /// `cargo xtask bench walk`
     Walk,
+    /// `cargo xtask bench icount`
+    Icount,
     /// `cargo xtask sim`
     Sim,
     /// `cargo xtask loom`
@@ -64,6 +66,7 @@ impl Part {
             Self::Package => "package",
             Self::Size => "size",
             Self::Walk => "walk",
+            Self::Icount => "icount",
             Self::Sim => "sim",
             Self::Loom => "loom",
             Self::Mutants => "mutants",
@@ -83,6 +86,7 @@ impl Part {
             Self::Package => package::run(),
             Self::Size => size::run(),
             Self::Walk => bench::run_walk(),
+            Self::Icount => bench::run_icount(),
             Self::Sim => sim::run(&SimArgs::default()),
             Self::Loom => loom::run(&LoomArgs::default()),
             Self::Mutants => mutants::run(None),

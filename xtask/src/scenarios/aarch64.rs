@@ -29,6 +29,16 @@ const fn boot(smp: u32, machine: &'static [&'static str]) -> Case {
     }
 }
 
+/// A board of four CPUs.
+const fn raspi(scenario: Scenario, params: &'static [&'static str]) -> Case {
+    Case {
+        machine: &["board=raspi3b"],
+        scenario,
+        params,
+        ..BASE
+    }
+}
+
 /// CPUs that are powered off, unless `rest` says that they sleep in the park region.
 pub(super) const ROWS: &[Case] = &[
     boot(1, &[]),
@@ -66,4 +76,9 @@ pub(super) const ROWS: &[Case] = &[
     scenario(Scenario::Dead, &["timeout_ms=300"]),
     scenario(Scenario::Dead, &["timeout_ms=300", "rest=wfi"]),
     scenario(Scenario::Critical, &["noise=1"]),
+    // QEMU's own spin-table, and no firmware: CPUs that are down rest in the kernel's text.
+    raspi(Scenario::Boot, ALL_MODES),
+    raspi(Scenario::Cycle, &["rounds=5"]),
+    raspi(Scenario::Partial, &[]),
+    raspi(Scenario::Dead, &["timeout_ms=300"]),
 ];
