@@ -8,7 +8,7 @@
 use core::fmt;
 use core::sync::atomic::{AtomicU32, Ordering};
 
-use cpuhp_core::{ApExit, CpuId, Platform};
+use cpuhp_core::{ApExit, CpuId, HwId, Platform};
 
 use crate::clock::{Clock, ticks};
 use crate::config::{
@@ -113,7 +113,7 @@ impl Arm64 {
         if config.conduit.is_none() && others.any(needs_psci) {
             return Err(SetupError::NoWakeMethod);
         }
-        let gic = own_gic(wake, records, common.map)?;
+        let gic = own_gic(wake, (records, id), common.map)?;
         let hardware = Hardware {
             conduit: config.conduit,
             to_virt: common.map.to_virt,
@@ -190,6 +190,13 @@ impl Arm64 {
     /// Whether `cpu` is usable now.
     pub fn is_present(&self, cpu: CpuId) -> bool {
         self.boot_record(cpu).is_some_and(BootRecord::is_present)
+    }
+
+    /// Takes a CPU out that is listed and shall not be tried. Context: before it was kicked.
+    pub fn set_absent(&self, cpu: CpuId) {
+        if let Some(record) = self.boot_record(cpu) {
+            record.set_absent();
+        }
     }
 
     /// Makes a possible CPU present: it was added, or shall be tried.
@@ -273,7 +280,7 @@ impl Arm64 {
 }
 
 /// Chooses who carries the wake interrupt, and finds the redistributors.
-fn own_gic(wake: Wake, records: &[BootRecord], map: Mapping) -> Result<Driver, SetupError> {
+fn own_gic(wake: Wake, cpus: (&[BootRecord], HwId), map: Mapping) -> Result<Driver, SetupError> {
     match wake.gic {
         Gic::Custom(driver) => Ok(Driver::Custom(driver)),
         Gic::V3 { redistributors } => {
@@ -281,7 +288,7 @@ fn own_gic(wake: Wake, records: &[BootRecord], map: Mapping) -> Result<Driver, S
                 let base = (map.to_virt)(phys, len)?;
                 Some(base.as_ptr().expose_provenance() as u64)
             };
-            gic::assign(redistributors, wake.sgi, records, to_virt, &Mapped)?;
+            gic::assign(redistributors, wake.sgi, cpus, to_virt, &Mapped)?;
             Ok(Driver::V3)
         }
     }

@@ -297,7 +297,7 @@ pub enum SetupError {
     Unmapped(u64),
     /// The number is none of a software-generated interrupt.
     WakeNumber(u32),
-    /// No redistributor names this CPU.
+    /// No redistributor names the boot CPU.
     NoRedistributor(HwId),
     /// The park region at this address is not aligned, too short, or cannot be used by this machine: its
     /// cache lines are longer than what a slot keeps apart, or it has no GICv3 to wake a CPU in WFI.

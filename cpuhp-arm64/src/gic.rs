@@ -61,14 +61,14 @@ pub(crate) trait Frames {
 }
 
 /// Gives each record the redistributor of its CPU, and the value that sends `sgi` to it. One pass over the
-/// redistributors.
+/// redistributors. A CPU without one is noted as deaf: a list may name a CPU that is not there.
 ///
 /// # Errors
-/// [`SetupError::NoRedistributor`] for the first CPU without one, [`SetupError::Unmapped`].
+/// [`SetupError::NoRedistributor`] if `boot` has none, [`SetupError::Unmapped`].
 pub(crate) fn assign(
     regions: Redistributors,
     sgi: u8,
-    records: &[BootRecord],
+    (records, boot): (&[BootRecord], HwId),
     to_virt: impl Fn(u64, usize) -> Option<u64>,
     frames: &impl Frames,
 ) -> Result<(), SetupError> {
@@ -103,11 +103,16 @@ pub(crate) fn assign(
             };
         }
     }
-    let mut records = records.iter();
-    match records.find(|record| record.frame.load(Relaxed) == 0) {
-        Some(record) => Err(SetupError::NoRedistributor(record.hw_id())),
-        None => Ok(()),
+    for record in records
+        .iter()
+        .filter(|record| record.frame.load(Relaxed) == 0)
+    {
+        if record.hw_id() == boot {
+            return Err(SetupError::NoRedistributor(boot));
+        }
+        record.set_deaf();
     }
+    Ok(())
 }
 
 /// The CPU that a value of TYPER names.

@@ -144,6 +144,9 @@ impl<M: Machine> Engine<M> {
         if record.stack_top.load(Ordering::Relaxed) == 0 {
             return Err(KickError::new(KickErrorKind::BadAddress));
         }
+        if record.is_deaf() {
+            return Err(self.why_deaf(record));
+        }
         let (was, start) = self.claim(record)?;
         let before = (
             record.epoch.load(Ordering::Relaxed),
@@ -164,6 +167,16 @@ impl<M: Machine> Engine<M> {
                 self.publish(record);
                 Err(error)
             }
+        }
+    }
+
+    /// Why a CPU without a redistributor is not started: firmware does not know it, or nobody could wake it.
+    fn why_deaf(&self, record: &BootRecord) -> KickError {
+        let code = self.machine.affinity_info(record.hw_id().0);
+        if code < 0 {
+            psci::refusal(code)
+        } else {
+            KickError::new(KickErrorKind::NotSupported)
         }
     }
 

@@ -111,7 +111,7 @@ impl Platform for Arm64 {
     ///   no usable word, or its slot is spoilt; `INVALID_ADDRESS`.
     /// * `AlreadyOn`: it runs; `ALREADY_ON`: somebody else has started it.
     /// * `Busy`: it was kicked and may still come; `ON_PENDING`, `INTERNAL_FAILURE`, every time.
-    /// * `NotSupported`: firmware has no such call. `Firmware`: an answer that nobody specified.
+    /// * `NotSupported`: firmware has no such call, or no redistributor could wake the CPU. `Firmware`: an answer that nobody specified.
     ///
     /// Order: the record is cleaned to memory, with a barrier, before firmware is called.
     fn kick(&self, cpu: CpuId, epoch: u16) -> Result<(), KickError> {

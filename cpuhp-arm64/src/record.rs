@@ -28,6 +28,8 @@ pub struct Boot {
 const PRESENT: u32 = 1;
 /// It is started by a spin-table.
 const SPIN_TABLE: u32 = 2;
+/// No redistributor names it: it could not be woken.
+const DEAF: u32 = 4;
 /// Where the wave lies.
 const WAVE: u32 = 8;
 
@@ -194,6 +196,18 @@ impl BootRecord {
 
     pub(crate) fn set_present(&self) {
         self.flags.fetch_or(PRESENT, Ordering::Relaxed);
+    }
+
+    pub(crate) fn set_absent(&self) {
+        self.flags.fetch_and(!PRESENT, Ordering::Relaxed);
+    }
+
+    pub(crate) fn set_deaf(&self) {
+        self.flags.fetch_or(DEAF, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_deaf(&self) -> bool {
+        self.flags.load(Ordering::Relaxed) & DEAF != 0
     }
 
     pub(crate) fn is_present(&self) -> bool {

@@ -82,7 +82,7 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "K=V", num_args = 1..)]
     pub(crate) param: Vec<String>,
     /// The machine: cpu=NAME, thread=single|multi, topology=sockets=3,cores=3,threads=3; x86_64: absent=N,
-    /// hotadd=N, cpuid-0xb=off; aarch64: el=1|2, board=virt|raspi3b; hosted: only absent=N, hotadd=N,
+    /// hotadd=N, cpuid-0xb=off; aarch64: el=1|2, board=virt|raspi3b, absent=N, taken=N; hosted: only absent=N, hotadd=N,
     /// time=virtual|threads
     #[arg(long, value_name = "K=V", num_args = 1..)]
     pub(crate) machine: Vec<String>,

@@ -24,6 +24,8 @@ pub(crate) enum Time {
 pub(crate) struct Machine {
     /// CPUs that firmware lists and that never come.
     pub(crate) absent: u32,
+    /// Those of them that run already, in foreign hands, so that firmware refuses to start them; aarch64.
+    pub(crate) taken: u32,
     /// CPUs that firmware lists and that are plugged in while the kernel runs.
     pub(crate) hotadd: u32,
     pub(crate) cpu: Option<String>,
@@ -79,6 +81,7 @@ impl Machine {
             };
             machine.set(key, value, arch)?;
         }
+        machine.absent = machine.absent.saturating_add(machine.taken);
         Ok(machine)
     }
 
@@ -95,6 +98,10 @@ impl Machine {
             "absent" => {
                 let number = value.parse();
                 self.absent = number.map_err(|_| bad("absent takes a number of CPUs"))?;
+            }
+            "taken" => {
+                let number = value.parse();
+                self.taken = number.map_err(|_| bad("taken takes a number of CPUs"))?;
             }
             "hotadd" => {
                 let number = value.parse();
@@ -121,8 +128,10 @@ impl Machine {
 fn keys(arch: Arch) -> &'static [&'static str] {
     match arch {
         Arch::X86_64 => &["absent", "cpu", "cpuid-0xb", "hotadd", "thread", "topology"],
-        // A device tree lists only CPUs that are there.
-        Arch::Aarch64 => &["board", "cpu", "el", "thread", "topology"],
+        // QEMU's device tree lists only CPUs that are there: the kernel adds those that firmware does not know.
+        Arch::Aarch64 => &[
+            "absent", "board", "cpu", "el", "taken", "thread", "topology",
+        ],
         Arch::Riscv64 => &["cpu", "thread", "topology"],
         Arch::Hosted => &["absent", "hotadd", "time"],
     }
@@ -295,7 +304,9 @@ mod tests {
             ("board=pi", Arch::Aarch64, "virt or raspi3b"),
             ("el=2", Arch::Riscv64, "riscv64 takes only"),
             ("absent=2", Arch::Riscv64, "riscv64 takes only"),
-            ("absent=2", Arch::Aarch64, "aarch64 takes only"),
+            ("hotadd=2", Arch::Aarch64, "aarch64 takes only"),
+            ("taken=2", Arch::X86_64, "x86_64 takes only"),
+            ("taken=x", Arch::Aarch64, "number"),
             ("time=fast", Arch::Hosted, "virtual or threads"),
             ("cpu=qemu64", Arch::Hosted, "absent"),
             ("cpu=max,foo=on", Arch::X86_64, "CPU name"),

@@ -192,6 +192,9 @@ impl Plan {
         if self.machine.absent > 0 {
             words.push(format!("absent={}", self.machine.absent));
         }
+        if self.machine.taken > 0 {
+            words.push(format!("taken={}", self.machine.taken));
+        }
         if self.machine.hotadd > 0 {
             words.push(format!("hotadd={}", self.machine.hotadd));
         }
@@ -243,6 +246,9 @@ impl Plan {
         );
         if machine.absent > 0 {
             words.push(format!("absent={}", machine.absent));
+        }
+        if machine.taken > 0 {
+            words.push(format!("taken={}", machine.taken));
         }
         if machine.hotadd > 0 {
             words.push(format!("hotadd={}", machine.hotadd));

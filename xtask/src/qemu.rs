@@ -213,7 +213,8 @@ fn smp(plan: &Plan) -> String {
     match &plan.machine.topology {
         Some(topology) => format!("{},maxcpus={},{}", plan.smp, topology.cpus, topology.text),
         None if plan.cpus() > plan.smp.into() => {
-            format!("{},maxcpus={}", plan.smp, plan.cpus())
+            let there = plan.smp + plan.machine.taken;
+            format!("{there},maxcpus={}", plan.cpus())
         }
         None => plan.smp.to_string(),
     }

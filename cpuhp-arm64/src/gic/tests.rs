@@ -76,7 +76,7 @@ fn redistributors_are_found_by_affinity_in_several_regions() {
         (0, 0),
     ];
     let to_virt = |phys: u64, _: usize| Some(phys - 0x0800_0000 + 0x1_0000_0000);
-    assign(regions, 3, &records, to_virt, &fake).unwrap();
+    assign(regions, 3, (&records, HwId(1)), to_virt, &fake).unwrap();
     let right = [0x1_0002_0000, 0x1_0000_0000, 0x1_0006_0000, 0x1_4000_0000];
     assert_eq!(frames_of(&records), right);
     let sgi = |record: &BootRecord| record.sgi.load(core::sync::atomic::Ordering::Relaxed);
@@ -85,27 +85,34 @@ fn redistributors_are_found_by_affinity_in_several_regions() {
 }
 
 #[test]
-fn a_cpu_without_a_redistributor_is_named() {
+fn a_cpu_without_a_redistributor_is_deaf_but_the_boot_cpu_must_have_one() {
     let mut fake = Fake::default();
     fake.typers.insert(0x1000, 0);
     fake.typers.insert(0x1000 + FRAMES, 1 << 32 | IS_LAST);
     let regions = [(0x1000, 8 * FRAMES), (0, 0), (0, 0), (0, 0)];
     let records = listed(&[0, 1, 7]);
-    let result = assign(regions, 3, &records, |phys, _| Some(phys), &fake);
-    assert_eq!(result, Err(SetupError::NoRedistributor(HwId(7))));
-    let unmapped = assign(regions, 3, &records, |_, _| None, &fake);
-    assert_eq!(unmapped, Err(SetupError::Unmapped(0x1000)));
+    let assign = |boot, to_virt: fn(u64, usize) -> Option<u64>| {
+        assign(regions, 3, (&records, HwId(boot)), to_virt, &fake)
+    };
+    assert_eq!(assign(1, |phys, _| Some(phys)), Ok(()));
+    let deaf: Vec<bool> = records.iter().map(BootRecord::is_deaf).collect();
+    assert_eq!(deaf, [false, false, true]);
+    let none = Err(SetupError::NoRedistributor(HwId(7)));
+    assert_eq!(assign(7, |phys, _| Some(phys)), none);
+    assert_eq!(assign(0, |_, _| None), Err(SetupError::Unmapped(0x1000)));
 }
 
 #[test]
 fn a_region_without_a_last_one_ends_with_its_length() {
     let mut fake = Fake::default();
-    fake.typers.insert(0, 0);
-    fake.typers.insert(FRAMES, 1 << 32);
-    let regions = [(0, 2 * FRAMES), (0, 0), (0, 0), (0, 0)];
-    // The frame of id 0 is at address 0 here, which stands for none.
-    let result = assign(regions, 3, &listed(&[1]), |phys, _| Some(phys), &fake);
+    fake.typers.insert(0x1000, 0);
+    fake.typers.insert(0x1000 + FRAMES, 1 << 32);
+    fake.typers.insert(0x1000 + 2 * FRAMES, 2 << 32);
+    let regions = [(0x1000, 2 * FRAMES), (0, 0), (0, 0), (0, 0)];
+    let records = listed(&[1, 2]);
+    let result = assign(regions, 3, (&records, HwId(1)), |phys, _| Some(phys), &fake);
     assert_eq!(result, Ok(()));
+    assert_eq!(frames_of(&records), [0x1000 + FRAMES, 0]);
 }
 
 #[test]

@@ -379,6 +379,21 @@ fn nobody_is_asked_for_a_cpu_that_cannot_be_started() {
 }
 
 #[test]
+fn a_cpu_that_nobody_could_wake_is_not_started() {
+    // Firmware does not know it either: a list that lies.
+    let engine = psci(&[0], &[-2, OFF]);
+    engine.record(A).unwrap().set_deaf();
+    let error = engine.kick(A, 1, 0).unwrap_err();
+    assert_eq!(error, KickError::with_code(KickErrorKind::NotPresent, -2));
+    // It does.
+    let error = engine.kick(A, 1, 0).unwrap_err();
+    assert_eq!(error, KickError::new(KickErrorKind::NotSupported));
+    assert_eq!(engine.machine.calls(), [Call::Info(id(A)); 2]);
+    assert!(is_untouched(&engine, A));
+    assert_eq!(engine.kick(B, 1, 0), Ok(()), "the others go on");
+}
+
+#[test]
 fn the_boot_cpu_is_on_and_can_be_started_again_when_it_is_off() {
     let boot = CpuId::new(0);
     let engine = psci(&[0], &[ON, ON, ON, ON, OFF]);

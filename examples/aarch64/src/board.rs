@@ -7,7 +7,7 @@ use cpuhp_core::{CpuId, Entry, KickError, KickErrorKind, Platform};
 use cpuhp_example_common::{Rest, Unable, Verdict};
 use cpuhp_example_kernel::{Board, CpuMemory, Kernel};
 
-use crate::{boot, console, cpu, gic, kernel, raspi, timer, units};
+use crate::{absent, boot, console, cpu, gic, kernel, raspi, timer, units};
 
 /// An arm64 machine.
 #[derive(Debug)]
@@ -101,6 +101,10 @@ impl Board for Arm {
 
     fn set_present(backend: &Arm64, cpu: CpuId) {
         backend.set_present(cpu);
+    }
+
+    fn refusal(backend: &Arm64, cpu: CpuId) -> Option<i64> {
+        absent::refusal(backend, cpu)
     }
 
     fn cancel(_backend: &Arm64, _cpu: CpuId) -> Result<(), KickError> {

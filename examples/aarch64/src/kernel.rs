@@ -16,6 +16,7 @@ use cpuhp_example_common::{ParamError, Verdict, on_interrupt};
 use cpuhp_example_kernel::{MAX_CPUS, Settings, StartError, ap_entry};
 use dtoolkit::fdt::Fdt;
 
+use crate::absent::Absent;
 use crate::board::{Arm, KERNEL};
 use crate::options::{KEYS, Options};
 use crate::{console, cpu, gic, info, interrupts, memory, raspi, timer};
@@ -86,7 +87,7 @@ fn on_virt(settings: &Settings, tree: &Fdt<'static>) -> Result<Verdict, Cause> {
 /// Makes the backend and runs the scenario.
 fn go_on(
     settings: &Settings,
-    cpus: impl Iterator<Item = CpuDesc>,
+    cpus: impl Iterator<Item = CpuDesc> + Clone,
     conduit: Option<cpuhp_arm64::Conduit>,
     gic: Gic,
 ) -> Result<Verdict, Cause> {
@@ -100,9 +101,11 @@ fn go_on(
     if let Some(polls) = settings.spin_polls {
         common.timings.spin_polls = polls;
     }
+    let absent = Absent::new(settings.params.absent, options.taken);
+    absent.take(cpus.clone(), conduit);
     let config = Config {
         common,
-        cpus,
+        cpus: cpus.chain(absent.unknown()),
         conduit,
         wake: Wake {
             sgi: gic::WAKE,
@@ -118,6 +121,7 @@ fn go_on(
     // the interrupt, and the backend goes into a static.
     let backend = unsafe { Arm64::new(config) }.map_err(Cause::Setup)?;
     let backend = KERNEL.keep(backend);
+    absent.note(backend);
     init_timer(backend.boot_cpu());
     KERNEL.run(settings).map_err(Cause::Start)
 }

@@ -2,11 +2,12 @@
 //!
 //! Booted by QEMU's `virt` at EL1 or EL2, and by its `raspi3b`, whose CPUs wait on a spin-table, through the
 //! Linux boot protocol ([`boot`]). Finds its CPUs in the device tree ([`info`]) or knows them ([`raspi`]),
-//! makes the backend ([`kernel`]), and hands itself to what all kernels share ([`board`]). What a CPU has of
+//! makes the backend ([`kernel`]), adds CPUs that firmware refuses ([`absent`]) if it is told to, and hands itself to what all kernels share ([`board`]). What a CPU has of
 //! its own is in [`cpu`], its timer and interrupts in [`gic`] and [`interrupts`].
 #![no_std]
 #![no_main]
 
+mod absent;
 mod board;
 mod boot;
 mod console;

@@ -59,7 +59,8 @@ fn to_virt(phys: u64, len: u64) -> Option<u64> {
     is_local.then(|| phys - GIB + RASPI_LOCAL)
 }
 
-fn to_phys(virt: u64) -> u64 {
+/// Returns the physical address of a virtual one.
+pub(crate) fn to_phys(virt: u64) -> u64 {
     if !raspi::is_here() || virt < GIB {
         virt
     } else if virt < RASPI_LOCAL {

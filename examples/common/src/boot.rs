@@ -180,10 +180,13 @@ fn check_who_came<M: Machine>(stage: &Stage<'_, M>) {
             continue;
         }
         failed += 1;
-        let error = hp.last_error(cpu).map(|failure| failure.first);
-        let is_late = error.is_some_and(|first| first.err == StepError::TIMEOUT);
-        if !is_late {
-            let at = error.map_or(0, |first| first.at.get());
+        let failure = hp.last_error(cpu);
+        let is_right = failure.is_some_and(|failure| match stage.machine.refusal(cpu) {
+            None => failure.first.err == StepError::TIMEOUT,
+            Some(code) => failure.kick.is_some_and(|kick| kick.code == code),
+        });
+        if !is_right {
+            let at = failure.map_or(0, |failure| failure.first.at.get());
             scene.wrong(Violation::WrongError, cpu, at, scene.table.kick().get());
         }
     }
@@ -318,6 +321,9 @@ fn report<M: Machine>(stage: &Stage<'_, M>, mode: Mode, total: Totals) {
     };
     let came = || stage.others().filter_map(|cpu| row(cpu, |came| came > 0));
     let failed = || stage.others().filter_map(|cpu| row(cpu, |came| came == 0));
+    for failure in failed().filter_map(|(cpu, ..)| stage.hp().last_error(cpu)) {
+        stage.machine.print(format_args!("failed: {failure}"));
+    }
     let [alive, online] = [2 * mode as usize, 2 * mode as usize + 1];
     let samples = |set: usize| scene.parts.samples.get(set);
     let least = |set| samples(set).map_or(0, |samples| samples.least());

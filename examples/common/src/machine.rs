@@ -132,6 +132,12 @@ pub trait Machine: Host {
         None
     }
 
+    /// Returns with which raw code firmware refuses to start `cpu`, which is absent. `None`: it takes the kick,
+    /// and the CPU never comes. The default.
+    fn refusal(&self, _cpu: CpuId) -> Option<i64> {
+        None
+    }
+
     /// Resets `cpu`, which was kicked and never came, so that it is confirmed off a moment later.
     ///
     /// # Errors

@@ -114,6 +114,12 @@ pub trait Board: Sized + Sync + 'static {
         None
     }
 
+    /// Returns with which raw code firmware refuses to start a CPU that is absent. `None`: it takes the kick,
+    /// and the CPU never comes. The default.
+    fn refusal(_backend: &Self::Backend, _cpu: CpuId) -> Option<i64> {
+        None
+    }
+
     /// Resets a CPU that was kicked and never came.
     ///
     /// # Errors

@@ -163,6 +163,10 @@ impl<B: Board> Machine for Kernel<B> {
         })
     }
 
+    fn refusal(&self, cpu: CpuId) -> Option<i64> {
+        B::refusal(self.wait_backend(), cpu)
+    }
+
     fn cancel(&self, cpu: CpuId) -> Result<(), KickError> {
         B::cancel(self.wait_backend(), cpu)
     }

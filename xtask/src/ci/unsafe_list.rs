@@ -35,6 +35,7 @@ const ROLES: &[Role] = &[
     role("cpuhp-x86/tests/oracle", Due::Now),
     role("cpuhp-core/src/aref", Due::Later),
     role("examples/kernel/src/memory", Due::Now),
+    role("examples/aarch64/src/absent", Due::Now),
     role("examples/aarch64/src/boot", Due::Now),
     role("examples/aarch64/src/console", Due::Now),
     role("examples/aarch64/src/cpu", Due::Now),

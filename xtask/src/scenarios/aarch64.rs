@@ -48,6 +48,10 @@ pub(super) const ROWS: &[Case] = &[
     boot(64, &["el=2"]),
     boot(256, &[]),
     boot(8, &["thread=single"]),
+    // Firmware refuses: ids that it does not know, CPUs that run already.
+    boot(8, &["absent=2"]),
+    boot(8, &["taken=2"]),
+    boot(4, &["el=2", "absent=1", "taken=1"]),
     boot(8, &["topology=cores=4,threads=2"]),
     scenario(
         Scenario::Boot,
