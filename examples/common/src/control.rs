@@ -1,6 +1,7 @@
 //! Scenario `control`: the states as text. Good words do what they say, bad ones are refused in one line
 //! and change nothing.
 
+mod listing;
 mod text;
 
 use core::fmt;
@@ -13,6 +14,7 @@ use crate::registry;
 use crate::result::Stage;
 use crate::text::Text;
 use crate::violation::Violation;
+use listing::Lines;
 use text::snapshot;
 
 /// Words that are wrong, and what is said to each. `{cpu}` stands for a CPU that is online.
@@ -182,26 +184,31 @@ fn expect<M: Machine>(stage: &Stage<'_, M>, node: &str, right: fmt::Arguments<'_
     }
 }
 
-/// The listing has a line for every state with a name, in order, with its instances.
+/// The listing has a line for every state with a name, in order, with its instances, and no other.
 fn check_listing<M: Machine>(stage: &Stage<'_, M>, cpu: CpuId) {
-    let mut text = Text::<8192>::new();
-    let read = stage.hp().read_node("states", &mut text);
-    let mut lines = text.as_str().lines();
+    let hp = stage.hp();
     let states = (0..=stage.scene.table.online().get()).map(StateId::new);
-    let mut is_right = read.is_ok();
-    for at in states.filter(|at| !stage.hp().name(*at).is_empty()) {
-        let mut words = lines.next().unwrap_or_default().split_whitespace();
-        let mut number = Text::<8>::new();
-        is_right &= fmt::write(&mut number, format_args!("{at}")).is_ok();
-        is_right &= words.next() == Some(number.as_str());
-        let name = words.nth(1);
-        is_right &= name == Some(stage.hp().name(at));
-        if name == Some("pool:prepare") {
-            is_right &= words.any(|word| word == "instances=2");
-        }
-    }
-    if !is_right {
+    let mut named = states.filter(|at| !hp.name(*at).is_empty());
+    let mut is_right = true;
+    let read = {
+        let look =
+            |line: &str| is_right &= named.next().is_some_and(|at| tells_of(stage, at, line));
+        hp.read_node("states", &mut Lines::new(look))
+    };
+    if read.is_err() || !is_right || named.next().is_some() {
         let scene = stage.scene;
         scene.wrong(Violation::WrongText, cpu, 0u32, 4u32);
     }
+}
+
+/// Whether a line of the listing is that of the state `at`.
+fn tells_of<M: Machine>(stage: &Stage<'_, M>, at: StateId, line: &str) -> bool {
+    let mut number = Text::<8>::new();
+    let is_written = fmt::write(&mut number, format_args!("{at}")).is_ok();
+    let mut words = line.split_whitespace();
+    let is_first = words.next() == Some(number.as_str());
+    let name = words.nth(1);
+    let is_named = name == Some(stage.hp().name(at));
+    let is_whole = name != Some("pool:prepare") || words.any(|word| word == "instances=2");
+    is_written && is_first && is_named && is_whole
 }

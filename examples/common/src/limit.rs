@@ -15,7 +15,7 @@ const BEYOND: u32 = 2;
 /// Runs it: to each number from one CPU online, and once more from there.
 pub(crate) fn run<M: Machine>(stage: &Stage<'_, M>) {
     stage.bring_all_up();
-    if let Err(why) = stage.can_stop() {
+    if let Err(why) = stage.all_come().and_then(|()| stage.can_stop()) {
         return stage.refuse(why);
     }
     let able = count(stage.online_others().count()) + 1;

@@ -18,7 +18,7 @@ use item::Item;
 /// Runs it: with all CPUs online, then with CPUs in states of every section.
 pub(crate) fn run<M: Machine>(stage: &Stage<'_, M>) {
     stage.bring_all_up();
-    if let Err(why) = stage.can_stop() {
+    if let Err(why) = stage.all_come().and_then(|()| stage.can_stop()) {
         return stage.refuse(why);
     }
     stage.scene.begin_window();

@@ -116,6 +116,14 @@ impl<M: Machine> Stage<'_, M> {
         }
     }
 
+    /// Whether every CPU comes that is listed and present.
+    pub(crate) fn all_come(&self) -> Result<(), Unable> {
+        match self.scene.params.absent {
+            0 => Ok(()),
+            _ => Err("it has CPUs that never come"),
+        }
+    }
+
     // ---- operations
 
     /// Counts an operation that failed though it should not.

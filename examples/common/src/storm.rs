@@ -44,7 +44,7 @@ struct Told {
 /// Runs it.
 pub(crate) fn run<M: Machine>(stage: &Stage<'_, M>) {
     stage.bring_all_up();
-    if let Err(why) = stage.can_stop() {
+    if let Err(why) = stage.all_come().and_then(|()| stage.can_stop()) {
         return stage.refuse(why);
     }
     stage.scene.begin_window();

@@ -86,6 +86,25 @@ fn what_is_wrong_before_the_first_window_fails_the_run() {
 }
 
 #[test]
+fn the_states_of_the_longest_table_are_listed() {
+    pass("scenario=control smp=3 steps=64 time=virtual");
+}
+
+#[test]
+fn scenarios_that_need_every_listed_cpu_refuse_one_that_never_comes() {
+    for scenario in ["register", "storm", "limit"] {
+        let output = run(&format!("scenario={scenario} smp=3 absent=1 time=virtual"));
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{text}");
+        assert!(
+            text.contains("\"error\":\"it has CPUs that never come\""),
+            "{text}"
+        );
+        assert!(!text.contains("violation: "), "{text}");
+    }
+}
+
+#[test]
 fn another_cpu_can_drive_and_the_boot_cpu_goes_too() {
     for time in BOTH {
         let text = pass(&format!("scenario=cycle from=last smp=3 rounds=2 {time}"));
