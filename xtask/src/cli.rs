@@ -27,7 +27,11 @@ pub(crate) enum Command {
     /// Build the example kernels, boot them and show when each CPU came up
     Run(RunArgs),
     /// Run unit, integration and doc tests, the quick loom models and every scenario in QEMU and hosted
-    Test,
+    Test {
+        /// Parts to run; none = all of them
+        #[arg(value_enum, value_name = "PART")]
+        parts: Vec<TestPart>,
+    },
     /// Run every check CI runs after `test`, or only the parts named
     Ci {
         /// Parts to run; none = all of them
@@ -61,6 +65,19 @@ pub(crate) enum Command {
         /// walk, raw, boot or cycle; none = all of them
         name: Option<String>,
     },
+}
+
+/// A part of `test`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum TestPart {
+    /// Unit, integration and doc tests
+    Unit,
+    /// The quick loom models
+    Loom,
+    /// Every scenario in QEMU and hosted
+    Scenarios,
+    /// The monitor on a pseudo-terminal: every word, every wrong input, every key
+    Monitor,
 }
 
 /// Arguments of `run`.

@@ -31,6 +31,8 @@ mod qemu;
 mod record;
 mod run;
 mod scenarios;
+#[cfg(unix)]
+mod session;
 mod show;
 mod sim;
 mod size;
@@ -48,7 +50,7 @@ fn main() -> ExitCode {
     };
     let answer = match cli.command {
         Command::Run(args) => run::run(&args),
-        Command::Test => test::run(),
+        Command::Test { parts } => test::run(&parts),
         Command::Ci { parts } => ci::run(&parts),
         Command::Loom(args) => loom::run(&args),
         Command::Mutants { model } => mutants::run(model.as_deref()),

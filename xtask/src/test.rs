@@ -9,7 +9,7 @@ use anyhow::Result;
 use crate::arch::Arch;
 use crate::boot::Kernel;
 use crate::cargo;
-use crate::cli::LoomArgs;
+use crate::cli::{LoomArgs, TestPart};
 use crate::exit::Exit;
 use crate::install::{self, Missing};
 use crate::loom;
@@ -18,6 +18,9 @@ use crate::progress::Progress;
 use crate::scenarios::{self, Case};
 use crate::show;
 use crate::timeline;
+
+/// What runs a part.
+type Run<'r> = &'r mut dyn FnMut() -> Result<Exit>;
 
 /// How the boots went.
 #[derive(Debug, Default)]
@@ -31,16 +34,30 @@ struct Counts {
 ///
 /// # Errors
 /// A scenario row is wrong.
-pub(crate) fn run() -> Result<Exit> {
+pub(crate) fn run(asked: &[TestPart]) -> Result<Exit> {
     let mut table = show::table(&["part", "verdict", "seconds"], 2);
     let mut failures = 0;
     let mut counts = Counts::default();
-    let parts: [(&str, &mut dyn FnMut() -> Result<Exit>); 3] = [
-        ("unit, integration and doc tests", &mut cargo_test),
-        ("loom models", &mut || loom::run(&LoomArgs::default())),
-        ("scenarios", &mut || boot_all(&mut counts)),
+    let parts: [(TestPart, &str, Run<'_>); 4] = [
+        (
+            TestPart::Unit,
+            "unit, integration and doc tests",
+            &mut cargo_test,
+        ),
+        (TestPart::Loom, "loom models", &mut || {
+            loom::run(&LoomArgs::default())
+        }),
+        (TestPart::Scenarios, "scenarios", &mut || {
+            boot_all(&mut counts)
+        }),
+        (
+            TestPart::Monitor,
+            "monitor on a pseudo-terminal",
+            &mut monitor,
+        ),
     ];
-    for (name, part) in parts {
+    let is_asked = |part: &TestPart| asked.is_empty() || asked.contains(part);
+    for (_, name, part) in parts.into_iter().filter(|(part, ..)| is_asked(part)) {
         println!("\n== {name}");
         let started = Instant::now();
         let verdict = match part() {
@@ -61,6 +78,18 @@ pub(crate) fn run() -> Result<Exit> {
         counts.passed, counts.failed, counts.skipped
     );
     Ok(Exit::from_failures(failures))
+}
+
+/// Types everything the monitor knows, and everything it does not.
+#[cfg(unix)]
+fn monitor() -> Result<Exit> {
+    crate::session::run()
+}
+
+#[cfg(not(unix))]
+fn monitor() -> Result<Exit> {
+    println!("skipped  no pseudo-terminals on this system");
+    Ok(Exit::Pass)
 }
 
 fn cargo_test() -> Result<Exit> {

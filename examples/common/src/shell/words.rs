@@ -138,7 +138,10 @@ pub(super) fn run<M: Machine>(stage: &Stage<'_, M>, line: &str) -> Said {
     };
     let machine = stage.machine;
     let Some(word) = find(name) else {
-        return refuse(machine, format_args!("no word `{name}`; help lists them"));
+        return refuse(
+            machine,
+            format_args!("no word `{}`; help lists them", Typed(name)),
+        );
     };
     let (first, second) = (parts.next(), parts.next());
     let is_fitting = match word.does {
@@ -209,6 +212,15 @@ fn help(host: &dyn Host) -> Said {
         "  keys: TAB, arrows, Home, End, Delete, ^A ^E ^K ^U ^W, ^L clears, ^C gives the line up"
     ));
     Said::Done
+}
+
+/// What was typed, without the letter that machine lines begin with: no answer may look like one.
+struct Typed<'t>(&'t str);
+
+impl fmt::Display for Typed<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.split('@').try_for_each(|part| f.write_str(part))
+    }
 }
 
 /// Prints one line that says why nothing was done.
@@ -291,7 +303,10 @@ fn many(host: &dyn Host, result: Result<impl fmt::Display, OpError>) -> Said {
 fn wrong(host: &dyn Host, cpu: &str, error: &ControlError) -> Said {
     let is_no_cpu = matches!(error, ControlError::NoSuchCpu | ControlError::NoSuchNode);
     if is_no_cpu {
-        return refuse(host, format_args!("no CPU `{cpu}`; cpus lists them"));
+        return refuse(
+            host,
+            format_args!("no CPU `{}`; cpus lists them", Typed(cpu)),
+        );
     }
     if let ControlError::Operation(error) = error {
         return refuse(host, format_args!("{error}{}", Advice(error)));
