@@ -1,14 +1,13 @@
 //! Taking the boot CPU in: the one CPU that nobody kicks. It is control CPU and AP of the same
 //! operation, and polls both sides in turn.
 
-use core::task::Poll;
-
 use crate::ap::ApNext;
 use crate::cpu::CpuId;
 use crate::drive::{Advance, pause};
-use crate::error::{OpError, Why};
+use crate::error::{OpError, Refused, Why};
 use crate::handshake::{Release, Tag};
 use crate::hotplug::Cpuhp;
+use crate::lock::WriteGuard;
 use crate::mask::Kind;
 use crate::phase::Bounds;
 use crate::platform::{Platform, Who};
@@ -26,7 +25,7 @@ pub enum BootSteps {
     AlreadyDone,
 }
 
-impl<P: Platform, T: Trace> Cpuhp<'_, P, T> {
+impl<'a, P: Platform, T: Trace> Cpuhp<'a, P, T> {
     /// Takes the calling CPU in as the first one online. Comes before every operation.
     ///
     /// Context: the boot CPU, which may have any number. With [`BootSteps::Run`] interrupts are closed for
@@ -39,15 +38,23 @@ impl<P: Platform, T: Trace> Cpuhp<'_, P, T> {
     /// cannot go below. Calling it again goes on from there.
     pub fn adopt_boot_cpu(&self, steps: BootSteps) -> Result<(), OpError> {
         let cpu = self.platform().this_cpu();
-        let refused = |why| OpError::refused(cpu, why);
-        let rec = self.record(cpu).ok_or(refused(Why::NoSuchCpu))?;
+        let adopted = self.adopt(cpu, steps);
+        let guard = adopted.map_err(|why| Refused(cpu, why))?;
+        let outcome = self.outcome(cpu);
+        drop(guard);
+        outcome
+    }
+
+    #[inline(never)]
+    fn adopt(&self, cpu: CpuId, steps: BootSteps) -> Result<WriteGuard<'_, 'a, P, T>, Why> {
+        let rec = self.record(cpu).ok_or(Why::NoSuchCpu)?;
         if self.storage.slots.len() < self.table().dynamic_states() {
-            return Err(refused(Why::StorageTooSmall));
+            return Err(Why::StorageTooSmall);
         }
-        let mut writing = self.lock().map_err(refused)?;
-        let Poll::Ready(guard) = writing.poll() else {
-            return Err(refused(Why::Busy));
-        };
+        let guard = self.lock()?;
+        if !guard.is_alone(&mut 0) {
+            return Err(Why::Busy);
+        }
         let is_new = match rec.edges.look().tag() {
             Tag::Dead => self.storage.next(Kind::Available, 0).is_none(),
             Tag::Up => steps == BootSteps::Run && rec.state() < self.table().online(),
@@ -55,14 +62,14 @@ impl<P: Platform, T: Trace> Cpuhp<'_, P, T> {
             Tag::Gone | Tag::Cancelled | Tag::Parked => false,
         };
         if !is_new {
-            return Err(refused(Why::AlreadyAdopted));
+            return Err(Why::AlreadyAdopted);
         }
         let stamp = self.storage.lock.next_stamp();
         // Acquire: what an earlier operation on this CPU left in the record.
         let claimed = rec
             .owner
             .compare_exchange(0, stamp, Ordering::Acquire, Ordering::Relaxed);
-        claimed.map_err(|_| refused(Why::Busy))?;
+        claimed.map_err(|_| Why::Busy)?;
         for cpu in self.all_cpus() {
             self.refresh_present(cpu);
         }
@@ -75,9 +82,8 @@ impl<P: Platform, T: Trace> Cpuhp<'_, P, T> {
                 Advance::Reached
             }
         };
-        let closed = self.close_with(cpu, rec, ended);
-        drop(guard);
-        closed
+        self.close(rec, ended);
+        Ok(guard)
     }
 
     /// Carries the operation on from both sides, which are the same CPU.

@@ -137,12 +137,10 @@ impl<P: Platform, T: Trace> Cpuhp<'_, P, T> {
     }
 
     fn enter(&self, cpu: CpuId, epoch_hint: Option<u8>) -> (ApNext, Judged) {
-        let Some(rec) = self.record(cpu) else {
-            return (ApNext::Refused(Misuse::NoSuchCpu), Judged::Yes);
+        let rec = match self.own_record(cpu) {
+            Ok(rec) => rec,
+            Err(misuse) => return (ApNext::Refused(misuse), Judged::Yes),
         };
-        if self.platform().this_cpu() != cpu {
-            return (ApNext::Refused(Misuse::WrongCpu), Judged::Yes);
-        }
         match rec.edges.look().tag() {
             // A record that still reads DEAD may have an old epoch as well. Touch nothing, look again.
             Tag::Dead if self.ap_lost_patience(rec) => return (ApNext::Off, Judged::Yes),
@@ -164,12 +162,10 @@ impl<P: Platform, T: Trace> Cpuhp<'_, P, T> {
     /// Context: `cpu` itself, one context at a time; interrupts off until `AP_IDLE`. STARTING steps
     /// run with them off, ONLINE steps as the caller has them.
     pub fn poll_ap(&self, cpu: CpuId) -> ApNext {
-        let Some(rec) = self.record(cpu) else {
-            return ApNext::Refused(Misuse::NoSuchCpu);
+        let rec = match self.own_record(cpu) {
+            Ok(rec) => rec,
+            Err(misuse) => return ApNext::Refused(misuse),
         };
-        if self.platform().this_cpu() != cpu {
-            return ApNext::Refused(Misuse::WrongCpu);
-        }
         if !rec.busy.claim() {
             return ApNext::Refused(Misuse::Reentered);
         }
@@ -206,6 +202,16 @@ impl<P: Platform, T: Trace> Cpuhp<'_, P, T> {
     pub fn parked_poll(&self, cpu: CpuId) -> bool {
         self.record(cpu)
             .is_some_and(|rec| rec.edges.look().tag() != Tag::Parked)
+    }
+
+    /// Returns the record of the calling CPU.
+    fn own_record(&self, cpu: CpuId) -> Result<&Record, Misuse> {
+        let rec = self.record(cpu).ok_or(Misuse::NoSuchCpu)?;
+        if self.platform().this_cpu() == cpu {
+            Ok(rec)
+        } else {
+            Err(Misuse::WrongCpu)
+        }
     }
 
     fn ap_look(&self, cpu: CpuId, rec: &Record) -> Flow {
@@ -305,11 +311,11 @@ impl<P: Platform, T: Trace> Cpuhp<'_, P, T> {
         let Some(request) = rec.edges.ap_request() else {
             return Flow::Return(ApNext::Idle);
         };
-        match request.order() {
-            Order::Die => return self.ap_leave(cpu, rec, word),
-            Order::InvokeUp => return self.ap_invoke(cpu, rec, request, Direction::Up),
-            Order::InvokeDown => return self.ap_invoke(cpu, rec, request, Direction::Down),
-            Order::Up | Order::Down => {}
+        if request.is(Order::Die) {
+            return self.ap_leave(cpu, rec, word);
+        }
+        if let Some(dir) = request.invocation() {
+            return self.ap_invoke(cpu, rec, request, dir);
         }
         if rec.mode.get() == IDLE {
             self.ap_begin(cpu, rec, request);

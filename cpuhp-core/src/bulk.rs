@@ -12,13 +12,13 @@ use core::task::Poll;
 
 use crate::cpu::CpuId;
 use crate::decide::Meet;
-use crate::error::{OpError, Why};
+use crate::error::{OpError, Refused, Why};
 use crate::handshake::{Release, Tag};
 use crate::hotplug::Cpuhp;
 use crate::lock::{Leaving, WriteGuard};
 use crate::mask::Kind;
 use crate::phase::Until;
-use crate::platform::Platform;
+use crate::platform::{Platform, Who};
 use crate::record::Record;
 use crate::run::Mode;
 use crate::step::{Direction, StateId};
@@ -92,7 +92,7 @@ pub struct BulkOp {
     collected: u32,
     /// When the stage began to collect.
     since: u64,
-    report: BulkReport,
+    pub(crate) report: BulkReport,
 }
 
 impl<P: Platform, T: Trace> WriteGuard<'_, '_, P, T> {
@@ -141,20 +141,31 @@ impl<P: Platform, T: Trace> WriteGuard<'_, '_, P, T> {
     }
 
     #[inline(never)]
-    pub(crate) fn begin_bulk(&self, plan: Plan<'_>) -> Result<BulkOp, OpError> {
+    fn begin_bulk(&self, plan: Plan<'_>) -> Result<BulkOp, OpError> {
+        Ok(self.begin_bulk_of(plan)?)
+    }
+
+    /// Carries a bulk operation out, waiting for it.
+    #[inline(never)]
+    pub(crate) fn run_bulk(&self, plan: Plan<'_>) -> Result<BulkOp, Refused> {
+        let mut op = self.begin_bulk_of(plan)?;
+        op.run(self);
+        Ok(op)
+    }
+
+    #[inline(never)]
+    pub(crate) fn begin_bulk_of(&self, plan: Plan<'_>) -> Result<BulkOp, Refused> {
         let hp = self.hp;
         let caller = hp.platform().this_cpu();
-        if let Some((cpu, why)) = hp.refusal_of_bulk(plan, caller) {
-            return Err(OpError::refused(cpu, why));
+        if let Some(refused) = hp.refusal_of_bulk(plan, caller) {
+            return Err(refused);
         }
         let stamp = hp.storage.lock.next_stamp();
         if !hp.storage.lock.claim_bulk(stamp) {
-            return Err(OpError::refused(caller, Why::Busy));
+            return Err(Refused(caller, Why::Busy));
         }
         for kind in [Kind::Batch, Kind::Pending, Kind::Waiting] {
-            hp.storage
-                .each(kind)
-                .for_each(|cpu| hp.storage.take(kind, cpu));
+            hp.storage.clear(kind);
         }
         for cpu in hp.all_cpus().filter(|cpu| hp.names(plan, *cpu)) {
             hp.storage.add(Kind::Waiting, cpu);
@@ -212,16 +223,25 @@ impl<P: Platform, T: Trace> Cpuhp<'_, P, T> {
         }
     }
 
+    /// Whether `cpu` counts as online: a CPU in flight towards ONLINE may come there by itself.
+    #[inline(never)]
+    fn has_place(&self, cpu: CpuId) -> bool {
+        let coming = |rec: &Record| {
+            rec.is_in_flight() && rec.edges.last_request().goal() == self.table().online()
+        };
+        self.storage.has(Kind::Online, cpu) || self.record(cpu).is_some_and(coming)
+    }
+
     /// Evaluates every guard before anything moves: of teardown, on the CPUs that stay online
     /// without the whole batch.
-    fn refusal_of_bulk(&self, plan: Plan<'_>, caller: CpuId) -> Option<(CpuId, Why)> {
+    fn refusal_of_bulk(&self, plan: Plan<'_>, caller: CpuId) -> Option<Refused> {
         if self.storage.lock.is_disabled() && plan.policy != Policy::Force {
-            return Some((caller, Why::Disabled));
+            return Some(Refused(caller, Why::Disabled));
         }
         if let Which::Only(mask) = plan.which
             && let Some(beyond) = mask.each().find(|cpu| cpu.index() >= self.cpus())
         {
-            return Some((beyond, Why::NoSuchCpu));
+            return Some(Refused(beyond, Why::NoSuchCpu));
         }
         if plan.dir == Direction::Up {
             return None;
@@ -237,12 +257,12 @@ impl<P: Platform, T: Trace> Cpuhp<'_, P, T> {
             let tag = self.tag(cpu);
             let runs = matches!(tag, Some(Tag::Alive | Tag::Go | Tag::Up));
             if named && runs && plan.policy != Policy::Force && !self.platform().can_off(cpu) {
-                fixed = fixed.or(Some((cpu, Why::NotSupported)));
+                fixed = fixed.or(Some(Refused(cpu, Why::NotSupported)));
             }
         }
         match last {
-            Some(last) if !stays => Some((last, Why::LastCpu)),
-            _ if self.names(plan, caller) => Some((caller, Why::OnSelf)),
+            Some(last) if !stays => Some(Refused(last, Why::LastCpu)),
+            _ if self.names(plan, caller) => Some(Refused(caller, Why::OnSelf)),
             _ => fixed,
         }
     }
@@ -255,15 +275,29 @@ impl BulkOp {
     ///
     /// # Errors
     /// [`Why::Stale`] once the operation has ended, or its guard was dropped.
-    #[inline(never)]
     pub fn poll<P: Platform, T: Trace>(
         &mut self,
         guard: &WriteGuard<'_, '_, P, T>,
     ) -> Poll<Result<BulkReport, OpError>> {
         let hp = guard.hp;
         if !hp.storage.lock.is_bulk(self.stamp) || hp.storage.home() != self.home {
-            return Poll::Ready(Err(OpError::refused(hp.platform().this_cpu(), Why::Stale)));
+            let stale = Refused(hp.platform().this_cpu(), Why::Stale);
+            Poll::Ready(Err(stale.into()))
+        } else {
+            self.go_on(hp).map(|()| Ok(self.report))
         }
+    }
+
+    /// Polls under the guard until it has ended.
+    pub(crate) fn run<P: Platform, T: Trace>(&mut self, guard: &WriteGuard<'_, '_, P, T>) {
+        while self.go_on(guard.hp).is_pending() {
+            let (cpu, deadline) = self.awaited(guard);
+            guard.hp.platform().wait(Who::Control(cpu), deadline);
+        }
+    }
+
+    #[inline(never)]
+    fn go_on<P: Platform, T: Trace>(&mut self, hp: &Cpuhp<'_, P, T>) -> Poll<()> {
         loop {
             let settled = self.pass == Pass::Settle;
             let passed = match self.pass {
@@ -275,7 +309,7 @@ impl BulkOp {
                 return Poll::Pending;
             }
             if settled && !self.begin_next(hp) && !self.end_round(hp) {
-                return Poll::Ready(Ok(self.report));
+                return Poll::Ready(());
             }
         }
     }
@@ -328,18 +362,12 @@ impl BulkOp {
 
     /// Takes CPUs that wait into the batch, as many as the limit has room for, and begins with them.
     fn admit_more<P: Platform, T: Trace>(&mut self, hp: &Cpuhp<'_, P, T>) {
-        // A CPU in flight towards ONLINE has its place: it may come there by itself.
-        let has_place = |cpu| {
-            let coming = |rec: &Record| {
-                rec.is_in_flight() && rec.edges.last_request().goal() == hp.table().online()
-            };
-            hp.storage.has(Kind::Online, cpu) || hp.record(cpu).is_some_and(coming)
-        };
-        let taken = hp.all_cpus().filter(|cpu| has_place(*cpu)).count();
-        let taken = u32::try_from(taken).unwrap_or(u32::MAX);
-        let mut room = self.limit.saturating_sub(taken);
+        let mut room = self.limit;
+        for cpu in hp.all_cpus() {
+            room = room.saturating_sub(u32::from(hp.has_place(cpu)));
+        }
         for cpu in hp.storage.each(Kind::Waiting) {
-            let needs_room = self.dir == Direction::Up && !has_place(cpu);
+            let needs_room = self.dir == Direction::Up && !hp.has_place(cpu);
             if needs_room && room == 0 {
                 continue;
             }

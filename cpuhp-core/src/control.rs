@@ -159,8 +159,14 @@ impl<P: Platform, T: Trace> Cpuhp<'_, P, T> {
     pub fn write_node(&self, node: &str, value: &str) -> Result<(), ControlError> {
         match self.parse_write(node, value)? {
             ControlRequest::Drive(cpu, at) => self.drive(cpu, at)?,
-            ControlRequest::Arm(cpu, at, side) => self.write()?.arm_fault(cpu, at, side)?,
-            ControlRequest::Disarm(cpu) => self.write()?.disarm_fault(cpu)?,
+            ControlRequest::Arm(cpu, at, side) => {
+                self.write()
+                    .map_err(OpError::from)?
+                    .arm_fault(cpu, at, side)?;
+            }
+            ControlRequest::Disarm(cpu) => {
+                self.write().map_err(OpError::from)?.disarm_fault(cpu)?;
+            }
         }
         Ok(())
     }

@@ -4,7 +4,7 @@
 //! operation that was abandoned, timed out or taken over goes on from wherever the CPU is.
 
 use crate::handshake::{Request, Tag};
-use crate::step::{Direction, StateId};
+use crate::step::StateId;
 use crate::table::Table;
 
 /// What the control CPU sees of one CPU.
@@ -40,8 +40,8 @@ pub(crate) enum Meet {
 pub(crate) enum Action {
     /// The goal is reached.
     Finish,
-    /// Walk PREPARE on this CPU.
-    Prepare(Direction, StateId),
+    /// Walk PREPARE on this CPU, to [`Seen::prepare_goal`].
+    Prepare,
     /// Kick it, or wake it from its rest.
     Start,
     /// Give up on its coming.
@@ -52,8 +52,8 @@ pub(crate) enum Action {
     Release,
     /// Tell it to leave from ALIVE.
     TurnAway,
-    /// Post a request.
-    Post(Request),
+    /// Post [`Seen::request`].
+    Post,
     /// Wait for it to come.
     AwaitArrival,
     /// Wait for a step, or for the answer to a request.
@@ -68,10 +68,8 @@ pub(crate) enum Action {
 pub(crate) fn decide(table: &Table, seen: Seen) -> Action {
     let (kick, goal) = (table.kick(), seen.goal);
     match seen.tag {
-        Tag::Dead | Tag::Parked if goal < kick => prepare(seen.state, goal),
-        Tag::Dead | Tag::Parked if seen.state.above() < kick => {
-            Action::Prepare(Direction::Up, kick.below())
-        }
+        Tag::Dead | Tag::Parked if goal == seen.state && goal < kick => Action::Finish,
+        Tag::Dead | Tag::Parked if goal < kick || seen.state.above() < kick => Action::Prepare,
         Tag::Dead | Tag::Parked => Action::Start,
         Tag::Cancelled if goal >= kick => Action::Start,
         Tag::Cancelled if goal == seen.state && seen.meet == Meet::No => Action::Finish,
@@ -83,35 +81,31 @@ pub(crate) fn decide(table: &Table, seen: Seen) -> Action {
         Tag::Alive if goal == kick => Action::Finish,
         Tag::Alive => Action::Release,
         Tag::Go => Action::AwaitStep,
-        Tag::Up => up(table, seen),
+        Tag::Up if seen.mailbox == Mailbox::Asked => Action::AwaitStep,
+        Tag::Up if goal == seen.state => Action::Finish,
+        Tag::Up => Action::Post,
         Tag::Die => Action::AwaitGone,
         Tag::Gone => Action::Confirm,
     }
 }
 
-fn prepare(state: StateId, goal: StateId) -> Action {
-    if state < goal {
-        Action::Prepare(Direction::Up, goal)
-    } else if state > goal {
-        Action::Prepare(Direction::Down, goal)
-    } else {
-        Action::Finish
+impl Seen {
+    /// Returns how far PREPARE is walked: to the goal, or to below `KICK` on the way to it.
+    pub(crate) fn prepare_goal(self, table: &Table) -> StateId {
+        self.goal.min(table.kick().below())
     }
-}
 
-fn up(table: &Table, seen: Seen) -> Action {
-    let (state, goal, idle) = (seen.state, seen.goal, table.ap_idle());
-    if seen.mailbox == Mailbox::Asked {
-        Action::AwaitStep
-    } else if goal == state {
-        Action::Finish
-    } else if goal > state {
-        Action::Post(Request::up(goal))
-    } else if goal >= idle {
-        Action::Post(Request::down(goal))
-    } else if state > idle {
-        Action::Post(Request::down(idle).leaving())
-    } else {
-        Action::Post(Request::die())
+    /// Returns what to ask of a CPU that is up.
+    pub(crate) fn request(self, table: &Table) -> Request {
+        let (state, goal, idle) = (self.state, self.goal, table.ap_idle());
+        if goal > state {
+            Request::up(goal)
+        } else if goal >= idle {
+            Request::down(goal)
+        } else if state > idle {
+            Request::down(idle).leaving()
+        } else {
+            Request::die()
+        }
     }
 }

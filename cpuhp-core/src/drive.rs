@@ -3,7 +3,6 @@
 //! Called by `op` for one CPU and by `bulk` for each of many, on the control CPU, by whoever holds the
 //! record's owner stamp. Every wait has a deadline; a failure turns the operation round once.
 
-use crate::bulk::Suspend;
 use crate::cpu::CpuId;
 use crate::decide::{Action, Mailbox, Seen, decide};
 use crate::error::StepError;
@@ -12,7 +11,7 @@ use crate::hotplug::Cpuhp;
 use crate::phase::{Awaited, Bounds, Phase, Until};
 use crate::platform::{Confirm, KickOutcome, Platform};
 use crate::record::Record;
-use crate::step::{Direction, Section, StateId};
+use crate::step::{Section, StateId};
 use crate::trace::Trace;
 use crate::walk::next_towards;
 
@@ -83,7 +82,7 @@ impl<P: Platform, T: Trace> Cpuhp<'_, P, T> {
         match decide(self.table(), seen) {
             Action::Finish if rec.phase() == Phase::Back => Next::Stop(Advance::Ended),
             Action::Finish => Next::Stop(Advance::Reached),
-            Action::Prepare(dir, goal) => self.prepare(cpu, rec, word, dir, goal),
+            Action::Prepare => self.prepare(cpu, rec, word, seen.prepare_goal(self.table())),
             Action::Start => self.start(cpu, rec, word, goal),
             Action::Cancel => {
                 if self.cancel(cpu, rec, word) {
@@ -101,9 +100,9 @@ impl<P: Platform, T: Trace> Cpuhp<'_, P, T> {
                 Next::Again
             }
             Action::TurnAway => self.turn_away(cpu, rec, word),
-            Action::Post(request) => self.post(cpu, rec, request),
+            Action::Post => self.post(cpu, rec, seen.request(self.table())),
             Action::AwaitArrival => self.await_arrival(cpu, rec, word),
-            Action::AwaitStep if rec.edges.last_request().order() == Order::Die => {
+            Action::AwaitStep if rec.edges.last_request().is(Order::Die) => {
                 self.await_or_stuck(rec, Awaited::Death)
             }
             Action::AwaitStep => self.await_or_stuck(rec, Awaited::Step),
@@ -120,8 +119,8 @@ impl<P: Platform, T: Trace> Cpuhp<'_, P, T> {
 
     // ---- the control CPU's own steps
 
-    fn prepare(&self, cpu: CpuId, rec: &Record, word: Word, dir: Direction, goal: StateId) -> Next {
-        if word.tag() == Tag::Parked && dir == Direction::Down {
+    fn prepare(&self, cpu: CpuId, rec: &Record, word: Word, goal: StateId) -> Next {
+        if word.tag() == Tag::Parked && goal < rec.state() {
             match self.platform().confirm(cpu) {
                 // It may still stand on what PREPARE made.
                 Confirm::Running => return self.await_or_stuck(rec, Awaited::Death),
@@ -168,10 +167,8 @@ impl<P: Platform, T: Trace> Cpuhp<'_, P, T> {
         let (idle, limit) = (self.table().ap_idle(), self.par_limit().min(goal));
         let auto = rec.release_mode() == Release::Auto && limit >= idle;
         if auto && limit > idle {
-            let request = Request::up(limit);
-            let resumes = rec.suspend() == Suspend::Yes;
-            rec.edges
-                .post(if resumes { request.suspend() } else { request });
+            let how = rec.how(Section::Online);
+            rec.edges.post(Request::up(limit).with(how));
             rec.set_posted();
         }
         rec.set_state(self.table().kick());
@@ -270,9 +267,9 @@ impl<P: Platform, T: Trace> Cpuhp<'_, P, T> {
     }
 
     fn post(&self, cpu: CpuId, rec: &Record, request: Request) -> Next {
-        let leaves = rec.is_leaving() && request.order() == Order::Down;
+        let leaves = rec.is_leaving() && request.is(Order::Down);
         let request = if leaves { request.leaving() } else { request };
-        let stops = request.order() == Order::Die || request.is_leaving();
+        let stops = request.is(Order::Die) || request.is_leaving();
         let can_stop = cpu != self.platform().this_cpu() && self.platform().can_off(cpu);
         let request = if !stops || can_stop {
             request
@@ -281,19 +278,7 @@ impl<P: Platform, T: Trace> Cpuhp<'_, P, T> {
         } else {
             return self.fail(rec, self.table().ap_idle(), StepError::NOT_SUPPORTED);
         };
-        let request = if rec.suspend() == Suspend::Yes {
-            request.suspend()
-        } else {
-            request
-        };
-        let request = if rec.is_forced() {
-            request.force()
-        } else {
-            request
-        };
-        let back = rec.phase() == Phase::Back;
-        rec.edges
-            .post(if back { request.rollback() } else { request });
+        rec.edges.post(request.with(rec.how(Section::Online)));
         rec.set_posted();
         self.platform().notify_ap(cpu);
         Next::Again

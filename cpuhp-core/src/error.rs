@@ -342,6 +342,17 @@ pub enum OpError {
     Failed(Failure),
 }
 
+/// A refusal on its way through the core: small enough for a register.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Refused(pub(crate) CpuId, pub(crate) Why);
+
+impl From<Refused> for OpError {
+    #[inline(never)]
+    fn from(Refused(cpu, why): Refused) -> Self {
+        Self::refused(cpu, why)
+    }
+}
+
 impl OpError {
     pub(crate) const fn refused(cpu: CpuId, why: Why) -> Self {
         Self::Refused(Refusal { cpu, name: "", why })

@@ -51,13 +51,14 @@ impl<P: Platform, T: Trace> Cpuhp<'_, P, T> {
     #[inline(never)]
     fn move_to(&self, cpu: CpuId, target: StateId) -> Result<(), OpError> {
         let guard = self.write()?;
-        let mut op = guard.op(cpu, target, OpFlags::AUTO)?;
+        let op = match guard.begin_op(cpu, target, OpFlags::AUTO) {
+            Ok(op) => op,
+            Err(why) => return Err(self.refuse_at(cpu, target, why)),
+        };
         loop {
-            match op.poll(&guard) {
-                // Apart, or success would copy the room of an error.
-                Poll::Ready(Ok(())) => return Ok(()),
-                Poll::Ready(Err(error)) => return Err(error),
-                Poll::Pending => {}
+            if let Poll::Ready(ended) = op.go_on(&guard) {
+                ended?;
+                return self.outcome(cpu);
             }
             self.platform().wait(Who::Control(cpu), op.deadline(&guard));
         }
@@ -102,8 +103,7 @@ impl<P: Platform, T: Trace> Cpuhp<'_, P, T> {
 
     #[inline(never)]
     pub(crate) fn move_many(&self, plan: Plan<'_>) -> Result<BulkReport, OpError> {
-        let guard = self.write()?;
-        let mut op = guard.begin_bulk(plan)?;
-        self.finish(&guard, &mut op)
+        let moved = self.write().and_then(|guard| guard.run_bulk(plan));
+        Ok(moved?.report)
     }
 }

@@ -4,7 +4,7 @@
 //! injected fault always exercises a rollback and never a failed one.
 
 use crate::cpu::CpuId;
-use crate::error::{OpError, Refusal, Why};
+use crate::error::{OpError, Refused, Why};
 use crate::hotplug::Cpuhp;
 use crate::lock::WriteGuard;
 use crate::platform::Platform;
@@ -38,13 +38,13 @@ impl FaultAt {
 
 /// Returns the state at which a walk in direction `dir` to `goal` meets the armed fault.
 pub(crate) fn between(rec: &Record, dir: Direction, goal: StateId) -> Option<StateId> {
-    let word = rec.fail.get();
-    let at = rec.armed_at()?;
-    let (bit, within) = match dir {
-        Direction::Up => (UP, rec.state() < at && at <= goal),
-        Direction::Down => (DOWN, goal < at && at <= rec.state()),
+    let (word, state) = (rec.fail.get(), rec.state());
+    let (bit, low, high) = match dir {
+        Direction::Up => (UP, state, goal),
+        Direction::Down => (DOWN, goal, state),
     };
-    (word & bit != 0 && within).then_some(at)
+    let at = rec.fail.state();
+    (word & bit != 0 && low < at && at <= high).then_some(at)
 }
 
 /// Reads an armed word.
@@ -79,25 +79,8 @@ impl<P: Platform, T: Trace> WriteGuard<'_, '_, P, T> {
     /// [`Why::BadTarget`] for a state of STARTING, a built-in one, one that nobody registered, and one
     /// that lacks the half; [`Why::NoSuchCpu`]. Nothing changed.
     pub fn arm_fault(&self, cpu: CpuId, at: StateId, side: FaultAt) -> Result<(), OpError> {
-        let hp = self.hp;
-        let refused = |why| {
-            OpError::Refused(Refusal {
-                cpu,
-                name: hp.name(at),
-                why,
-            })
-        };
-        let rec = hp.record(cpu).ok_or_else(|| refused(Why::NoSuchCpu))?;
-        let step = hp.step(at).ok_or_else(|| refused(Why::BadTarget))?;
-        let meta = step.meta();
-        let up = if meta.does(Direction::Up) { UP } else { 0 };
-        let down = if meta.does(Direction::Down) { DOWN } else { 0 };
-        let armed = side.bits() & (up | down);
-        if armed == 0 {
-            return Err(refused(Why::BadTarget));
-        }
-        rec.fail.set(u32::from(at.get()) | armed);
-        Ok(())
+        let armed = self.hp.arm(cpu, at, side);
+        armed.map_err(|why| self.hp.refuse_at(cpu, at, why))
     }
 
     /// Takes back what [`Self::arm_fault`] armed, if it was not hit yet.
@@ -105,16 +88,25 @@ impl<P: Platform, T: Trace> WriteGuard<'_, '_, P, T> {
     /// # Errors
     /// [`Why::NoSuchCpu`].
     pub fn disarm_fault(&self, cpu: CpuId) -> Result<(), OpError> {
-        let rec = self
-            .hp
-            .record(cpu)
-            .ok_or(OpError::refused(cpu, Why::NoSuchCpu))?;
-        rec.fail.set(0);
-        Ok(())
+        let rec = self.hp.record(cpu);
+        let disarmed = rec.map(|rec| rec.fail.set(0));
+        Ok(disarmed.ok_or(Refused(cpu, Why::NoSuchCpu))?)
     }
 }
 
 impl<P: Platform, T: Trace> Cpuhp<'_, P, T> {
+    fn arm(&self, cpu: CpuId, at: StateId, side: FaultAt) -> Result<(), Why> {
+        let rec = self.record(cpu).ok_or(Why::NoSuchCpu)?;
+        let meta = self.step(at).ok_or(Why::BadTarget)?.meta();
+        let does = |dir, bit| if meta.does(dir) { bit } else { 0 };
+        let armed = side.bits() & (does(Direction::Up, UP) | does(Direction::Down, DOWN));
+        if armed == 0 {
+            return Err(Why::BadTarget);
+        }
+        rec.fail.set(u32::from(at.get()) | armed);
+        Ok(())
+    }
+
     /// Returns what is armed for `cpu`.
     pub fn armed_fault(&self, cpu: CpuId) -> Option<(StateId, FaultAt)> {
         read(self.record(cpu)?.fail.get())

@@ -190,7 +190,7 @@ impl<'a, P: Platform, T: Trace> Cpuhp<'a, P, T> {
         how: How,
         task: Task,
     ) -> Stop {
-        let entered = rec.entered.get() & 1 << how.section as u32 != 0;
+        let entered = rec.entered.get() >> how.section_bit() & 1 != 0;
         let entry = if entered { Entry::Again } else { Entry::First };
         let storage = &self.storage;
         let ctx = Ctx {

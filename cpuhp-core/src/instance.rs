@@ -82,7 +82,10 @@ pub(crate) trait Roster: Sync {
 
     /// Returns the one that is being added or removed.
     fn candidate(&self) -> Option<&'static dyn Member>;
+}
 
+/// The same, for whoever adds and removes.
+pub(crate) trait Register: Sync {
     /// Ends an addition, a removal, or one that failed. While a CPU may be inside it, the instance stays
     /// taken. Under the write lock.
     fn finish(&self, change: Option<Direction>, left: Leftover);
@@ -114,7 +117,9 @@ impl<O: Object + ?Sized> Roster for Instances<O> {
     fn candidate(&self) -> Option<&'static dyn Member> {
         self.candidate.get().map(|one| one as &dyn Member)
     }
+}
 
+impl<O: Object + ?Sized> Register for Instances<O> {
     fn finish(&self, change: Option<Direction>, left: Leftover) {
         if let (Some(dir), Some(one)) = (change, self.candidate.get()) {
             match dir {

@@ -65,6 +65,12 @@
 //! }
 //! ```
 //!
+//! # Size
+//!
+//! What a kernel does not call is not linked. The crate is generic over the platform, so most of it is compiled
+//! with the kernel and in the kernel's profile: `opt-level = "z"` and `lto = "fat"` there save a sixth of it, and
+//! bring a kernel that moves one CPU at a time below 12 KiB on x86-64, arm64 and riscv64.
+//!
 //! # Where things are
 //!
 //! `everyday` and `machine` are the blocking forms. `op` moves one CPU, `bulk` many; `ap` is the moved

@@ -9,7 +9,8 @@
 use core::marker::PhantomData;
 use core::task::Poll;
 
-use crate::error::{OpError, Why};
+use crate::cpu::CpuId;
+use crate::error::{OpError, Refused, Why};
 use crate::hotplug::Cpuhp;
 use crate::platform::{Platform, Who};
 use crate::sync::{AtomicU32, Ordering, fence, zero_const};
@@ -95,6 +96,14 @@ impl LockWord {
         self.writer.store(0, Ordering::Release);
     }
 
+    /// Ends what a writer did: an abandoned bulk operation ends with its guard; its CPUs stay claimed.
+    #[inline(never)]
+    fn leave(&self) {
+        self.set_registering(Registering::No);
+        self.free_bulk();
+        self.free();
+    }
+
     /// Counts a reader, or steps back from a writer.
     fn enter(&self, cell: &ReaderCell) -> bool {
         cell.count.fetch_add(1, Ordering::Relaxed);
@@ -111,7 +120,7 @@ impl LockWord {
     /// Returns a stamp that no live operation has: never 0.
     ///
     /// Read-modify-write: CPUs that share a guard may begin operations at once.
-    #[inline]
+    #[inline(never)]
     pub(crate) fn next_stamp(&self) -> u32 {
         let next = || self.stamp.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
         match next() {
@@ -121,7 +130,7 @@ impl LockWord {
     }
 
     /// Lets one bulk operation at a time run under the lock.
-    #[inline]
+    #[inline(never)]
     pub(crate) fn claim_bulk(&self, stamp: u32) -> bool {
         // Relaxed: what the last one wrote is carried by the owner words, and by the guard.
         let claimed = self
@@ -274,13 +283,8 @@ impl<'a, P: Platform, T: Trace> Cpuhp<'a, P, T> {
     /// # Errors
     /// [`Why::Busy`] if another operation is in flight or somebody reads, [`Why::WouldDeadlock`] from
     /// inside a step, [`Why::CallerOffline`] on a CPU that is not available. Nothing changed.
-    #[inline(never)]
     pub fn try_write(&self) -> Result<WriteGuard<'_, 'a, P, T>, OpError> {
-        let mut writing = self.begin_write()?;
-        match writing.poll() {
-            Poll::Ready(guard) => Ok(guard),
-            Poll::Pending => Err(OpError::refused(self.platform().this_cpu(), Why::Busy)),
-        }
+        Ok(self.write_within(0)?)
     }
 
     /// Announces a writer: poll it until the readers have left.
@@ -289,42 +293,40 @@ impl<'a, P: Platform, T: Trace> Cpuhp<'a, P, T> {
     ///
     /// # Errors
     /// As [`Self::try_write`], but for readers.
-    #[inline(never)]
     pub fn begin_write(&self) -> Result<Writing<'_, 'a, P, T>, OpError> {
-        let caller = self.platform().this_cpu();
-        let refused = |why| OpError::refused(caller, why);
-        self.check_caller(caller)
-            .and_then(|()| self.lock())
-            .map_err(refused)
+        let guard = Some(self.announce(self.platform().this_cpu())?);
+        Ok(Writing { guard, cursor: 0 })
+    }
+
+    fn announce(&self, caller: CpuId) -> Result<WriteGuard<'_, 'a, P, T>, Refused> {
+        let allowed = self.check_caller(caller).and_then(|()| self.lock());
+        allowed.map_err(|why| Refused(caller, why))
     }
 
     /// Takes the write lock, waiting for readers to leave, at most [`Platform::step_timeout`].
+    pub(crate) fn write(&self) -> Result<WriteGuard<'_, 'a, P, T>, Refused> {
+        self.write_within(self.platform().step_timeout())
+    }
+
     #[inline(never)]
-    pub(crate) fn write(&self) -> Result<WriteGuard<'_, 'a, P, T>, OpError> {
-        let mut writing = self.begin_write()?;
+    fn write_within(&self, limit_ns: u64) -> Result<WriteGuard<'_, 'a, P, T>, Refused> {
         let caller = self.platform().this_cpu();
-        let deadline = self
-            .platform()
-            .now()
-            .saturating_add(self.platform().step_timeout());
-        loop {
-            if let Poll::Ready(guard) = writing.poll() {
-                return Ok(guard);
-            }
+        let guard = self.announce(caller)?;
+        let deadline = self.platform().now().saturating_add(limit_ns);
+        let mut cursor = 0;
+        while !guard.is_alone(&mut cursor) {
             if self.platform().now() >= deadline {
-                return Err(OpError::refused(caller, Why::Busy));
+                return Err(Refused(caller, Why::Busy));
             }
             self.platform().wait(Who::Control(caller), deadline);
         }
+        Ok(guard)
     }
 
-    /// Takes the lock without asking whether the caller is available: for the boot CPU's adoption.
-    pub(crate) fn lock(&self) -> Result<Writing<'_, 'a, P, T>, Why> {
+    /// Takes the lock, whoever reads, without asking whether the caller is available.
+    pub(crate) fn lock(&self) -> Result<WriteGuard<'_, 'a, P, T>, Why> {
         if self.storage.lock.claim() {
-            Ok(Writing {
-                guard: Some(WriteGuard { hp: self }),
-                cursor: 0,
-            })
+            Ok(WriteGuard { hp: self })
         } else {
             Err(Why::Busy)
         }
@@ -339,36 +341,38 @@ impl<'a, P: Platform, T: Trace> Cpuhp<'a, P, T> {
     /// [`Why::Busy`].
     pub fn try_read(&self) -> Result<ReadGuard<'a>, OpError> {
         let caller = self.platform().this_cpu();
-        let refused = OpError::refused(caller, Why::Busy);
         let cells = self.storage.readers;
-        let at = caller.index().checked_rem(cells.len()).ok_or(refused)?;
-        let cell = cells.get(at).ok_or(refused)?;
-        if self.storage.lock.enter(cell) {
-            Ok(ReadGuard { cell })
-        } else {
-            Err(refused)
-        }
+        let at = caller.index().checked_rem(cells.len()).unwrap_or(0);
+        let cell = cells.get(at).filter(|cell| self.storage.lock.enter(cell));
+        Ok(cell
+            .map(|cell| ReadGuard { cell })
+            .ok_or(Refused(caller, Why::Busy))?)
     }
 }
 
 impl<'h, 'a, P: Platform, T: Trace> Writing<'h, 'a, P, T> {
     /// Looks whether the readers have left. Never waits. Pending for ever once it was ready.
     pub fn poll(&mut self) -> Poll<WriteGuard<'h, 'a, P, T>> {
-        let Some(guard) = &self.guard else {
-            return Poll::Pending;
-        };
-        while let Some(cell) = guard.hp.storage.readers.get(self.cursor) {
-            // Acquire: what the readers did under their guards comes before what the writer does.
-            if cell.count.load(Ordering::Acquire) != 0 {
-                return Poll::Pending;
-            }
-            self.cursor += 1;
-        }
-        self.guard.take().map_or(Poll::Pending, Poll::Ready)
+        let cursor = &mut self.cursor;
+        let ready = self.guard.take_if(|guard| guard.is_alone(cursor));
+        ready.map_or(Poll::Pending, Poll::Ready)
     }
 }
 
 impl<'h, P: Platform, T: Trace> WriteGuard<'h, '_, P, T> {
+    /// Whether the readers have left, those below `cursor` being known to.
+    #[inline(never)]
+    pub(crate) fn is_alone(&self, cursor: &mut usize) -> bool {
+        while let Some(cell) = self.hp.storage.readers.get(*cursor) {
+            // Acquire: what the readers did under their guards comes before what the writer does.
+            if cell.count.load(Ordering::Acquire) != 0 {
+                return false;
+            }
+            *cursor += 1;
+        }
+        true
+    }
+
     /// Returns the proof that no one else changes CPU states.
     pub const fn stable(&self) -> &Stable<'_> {
         &Stable::PROOF
@@ -385,7 +389,7 @@ impl<'h, P: Platform, T: Trace> WriteGuard<'h, '_, P, T> {
                 lock: hp.storage.lock,
             })
         } else {
-            Err(OpError::refused(hp.platform().this_cpu(), Why::Busy))
+            Err(Refused(hp.platform().this_cpu(), Why::Busy).into())
         }
     }
 }
@@ -399,10 +403,7 @@ impl ReadGuard<'_> {
 
 impl<P: Platform, T: Trace> Drop for WriteGuard<'_, '_, P, T> {
     fn drop(&mut self) {
-        // An abandoned bulk operation ends with its guard; its CPUs stay claimed.
-        self.hp.storage.lock.set_registering(Registering::No);
-        self.hp.storage.lock.free_bulk();
-        self.hp.storage.lock.free();
+        self.hp.storage.lock.leave();
     }
 }
 

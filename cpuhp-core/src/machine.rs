@@ -1,14 +1,12 @@
 //! The whole machine at once: bring it up to a number of CPUs, freeze and thaw it, shut it down.
 
-use core::task::Poll;
-
-use crate::bulk::{BulkOp, BulkReport, Plan, Policy, Which};
+use crate::bulk::{BulkReport, Plan, Policy, Which};
 use crate::cpu::CpuId;
-use crate::error::{OpError, Why};
+use crate::error::{OpError, Refused, Why};
 use crate::hotplug::Cpuhp;
 use crate::lock::{Frozen, WriteGuard};
 use crate::mask::{CpuMask, Kind};
-use crate::platform::{Platform, Who};
+use crate::platform::Platform;
 use crate::trace::Trace;
 
 impl<'a, P: Platform, T: Trace> Cpuhp<'a, P, T> {
@@ -40,38 +38,34 @@ impl<'a, P: Platform, T: Trace> Cpuhp<'a, P, T> {
     pub fn freeze(&self) -> Result<BulkReport, OpError> {
         let guard = self.write()?;
         let plan = Plan::down(Which::All, Policy::AllOrNothing).suspend();
-        let mut op = guard.begin_bulk(plan)?;
+        let mut op = guard.begin_bulk_of(plan)?;
         for cpu in self.storage.each(Kind::Batch) {
             self.storage.add(Kind::Frozen, cpu);
         }
-        let report = self.finish(&guard, &mut op)?;
-        if report.is_complete() && !op.is_turned_back() {
+        op.run(&guard);
+        if op.report.is_complete() && !op.is_turned_back() {
             self.storage.lock.disable();
             self.storage.lock.set_frozen(Frozen::Yes);
-            return Ok(report);
+            return Ok(op.report);
         }
-        let caller = self.platform().this_cpu();
-        let why = if report.skipped > 0 {
+        let mut batch = self.storage.each(Kind::Frozen);
+        let failure = batch.find_map(|cpu| self.last_error(cpu));
+        // Those that are back stay as they are, with what they have to say; after the last point of
+        // return some may be off.
+        for cpu in self.storage.each(Kind::Online) {
+            self.storage.take(Kind::Frozen, cpu);
+        }
+        // Whoever does not come back says so by `last_error`; the refusal is what is reported.
+        let _back = guard.bring_back()?;
+        if let Some(failure) = failure {
+            return Err(OpError::Failed(failure));
+        }
+        let why = if op.report.skipped > 0 {
             Why::Busy
         } else {
             Why::Aborted
         };
-        let mut batch = self.storage.each(Kind::Frozen);
-        let failure = batch.find_map(|cpu| self.last_error(cpu));
-        let error = failure.map_or(OpError::refused(caller, why), OpError::Failed);
-        // Those that are back stay as they are, with what they have to say; after the last point of
-        // return some may be off.
-        self.storage
-            .each(Kind::Online)
-            .for_each(|cpu| self.storage.take(Kind::Frozen, cpu));
-        if !self.frozen().is_empty() {
-            let plan = Plan::up(Which::Only(self.frozen()), u32::MAX).suspend();
-            let mut op = guard.begin_bulk(plan)?;
-            // Whoever does not come back says so by `last_error`; the refusal is what is reported.
-            let _back = self.finish(&guard, &mut op)?;
-            self.forget_frozen();
-        }
-        Err(error)
+        Err(Refused(self.platform().this_cpu(), why).into())
     }
 
     /// Brings exactly the CPUs up that [`Self::freeze`] took, and enables hotplug again.
@@ -85,22 +79,17 @@ impl<'a, P: Platform, T: Trace> Cpuhp<'a, P, T> {
     /// machine stays frozen.
     pub fn thaw(&self) -> Result<BulkReport, OpError> {
         let guard = self.write()?;
-        let caller = self.platform().this_cpu();
         if !self.storage.lock.is_frozen() {
-            return Err(OpError::refused(caller, Why::NotFrozen));
+            return Err(Refused(self.platform().this_cpu(), Why::NotFrozen).into());
         }
         self.storage.lock.enable();
-        let plan = Plan::up(Which::Only(self.frozen()), u32::MAX).suspend();
-        let thawed = guard
-            .begin_bulk(plan)
-            .and_then(|mut op| self.finish(&guard, &mut op));
+        let thawed = guard.bring_back();
         if thawed.is_ok() {
-            self.forget_frozen();
             self.storage.lock.set_frozen(Frozen::No);
         } else {
             self.storage.lock.disable();
         }
-        thawed
+        Ok(thawed?)
     }
 
     /// Takes every CPU but the calling one down for good, whatever its steps answer; hotplug stays
@@ -115,31 +104,9 @@ impl<'a, P: Platform, T: Trace> Cpuhp<'a, P, T> {
     /// [`OpError::Refused`] if another operation is in flight: nothing ran.
     pub fn shutdown_nonboot(&self) -> Result<BulkReport, OpError> {
         let guard = self.write()?;
-        let mut op = guard.begin_bulk(Plan::down(Which::All, Policy::Force))?;
-        let report = self.finish(&guard, &mut op)?;
+        let op = guard.run_bulk(Plan::down(Which::All, Policy::Force))?;
         self.storage.lock.disable();
-        Ok(report)
-    }
-
-    /// Polls a bulk operation under the guard until it has ended.
-    pub(crate) fn finish(
-        &self,
-        guard: &WriteGuard<'_, '_, P, T>,
-        op: &mut BulkOp,
-    ) -> Result<BulkReport, OpError> {
-        loop {
-            if let Poll::Ready(report) = op.poll(guard) {
-                return report;
-            }
-            let (cpu, deadline) = op.awaited(guard);
-            self.platform().wait(Who::Control(cpu), deadline);
-        }
-    }
-
-    fn forget_frozen(&self) {
-        self.storage
-            .each(Kind::Frozen)
-            .for_each(|cpu| self.storage.take(Kind::Frozen, cpu));
+        Ok(op.report)
     }
 
     /// Iterates over the CPUs other than the calling one that are not off.
@@ -157,5 +124,17 @@ impl<'a, P: Platform, T: Trace> Cpuhp<'a, P, T> {
     fn is_off(&self, cpu: CpuId) -> bool {
         self.record(cpu)
             .is_none_or(|rec| rec.edges.peek().tag().is_resting())
+    }
+}
+
+impl<P: Platform, T: Trace> WriteGuard<'_, '_, P, T> {
+    /// Brings the frozen CPUs up, if there are any, and forgets that they were frozen.
+    #[inline(never)]
+    fn bring_back(&self) -> Result<BulkReport, Refused> {
+        let storage = &self.hp.storage;
+        let which = Which::Only(storage.mask(Kind::Frozen));
+        let op = self.run_bulk(Plan::up(which, u32::MAX).suspend())?;
+        storage.clear(Kind::Frozen);
+        Ok(op.report)
     }
 }

@@ -97,11 +97,13 @@ impl<'a> CpuMask<'a> {
     }
 
     /// Takes every CPU out.
+    #[inline(never)]
     pub(crate) fn clear(self) {
         self.words.iter().for_each(|word| word.clear(usize::MAX));
     }
 
     /// Returns how many CPUs are in the mask.
+    #[inline(never)]
     pub fn count(self) -> usize {
         self.words
             .iter()

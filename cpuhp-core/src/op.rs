@@ -8,7 +8,7 @@ use bitflags::bitflags;
 
 use crate::cpu::CpuId;
 use crate::drive::Advance;
-use crate::error::{Failure, KickError, Left, OpError, Refusal, StepFailure, Why};
+use crate::error::{Failure, KickError, Left, OpError, Refusal, Refused, StepFailure, Why};
 use crate::handshake::{Release, Tag};
 use crate::hotplug::Cpuhp;
 use crate::lock::WriteGuard;
@@ -54,17 +54,17 @@ impl<P: Platform, T: Trace> WriteGuard<'_, '_, P, T> {
     /// the calling CPU, a CPU the platform cannot stop, or one that another operation holds.
     /// Nothing changed.
     pub fn op(&self, cpu: CpuId, target: StateId, flags: OpFlags) -> Result<CpuOp, OpError> {
-        self.begin_op(cpu, target, flags).map_err(|why| {
-            OpError::Refused(Refusal {
-                cpu,
-                name: self.hp.name(target),
-                why,
-            })
-        })
+        let begun = self.begin_op(cpu, target, flags);
+        begun.map_err(|why| self.hp.refuse_at(cpu, target, why))
     }
 
     #[inline(never)]
-    fn begin_op(&self, cpu: CpuId, target: StateId, flags: OpFlags) -> Result<CpuOp, Why> {
+    pub(crate) fn begin_op(
+        &self,
+        cpu: CpuId,
+        target: StateId,
+        flags: OpFlags,
+    ) -> Result<CpuOp, Why> {
         let hp = self.hp;
         let rec = hp.record(cpu).ok_or(Why::NoSuchCpu)?;
         if hp.storage.lock.is_disabled() {
@@ -125,17 +125,19 @@ impl<P: Platform, T: Trace> WriteGuard<'_, '_, P, T> {
     /// [`Why::NoSuchCpu`], [`Why::NothingToResume`], and [`Why::Busy`] for a CPU of a bulk operation that
     /// still runs; nothing changed.
     pub fn resume(&self, cpu: CpuId) -> Result<CpuOp, OpError> {
+        Ok(self.take_over(cpu).map_err(|why| Refused(cpu, why))?)
+    }
+
+    fn take_over(&self, cpu: CpuId) -> Result<CpuOp, Why> {
         let hp = self.hp;
-        let rec = hp
-            .record(cpu)
-            .ok_or(OpError::refused(cpu, Why::NoSuchCpu))?;
+        let rec = hp.record(cpu).ok_or(Why::NoSuchCpu)?;
         if rec.phase() == Phase::Idle {
-            return Err(OpError::refused(cpu, Why::NothingToResume));
+            return Err(Why::NothingToResume);
         }
         let owner = rec.owner.load(Ordering::Relaxed);
         let of_batch = owner != 0 && hp.storage.lock.is_bulk(owner);
         if of_batch || hp.storage.lock.is_registering() {
-            return Err(OpError::refused(cpu, Why::Busy));
+            return Err(Why::Busy);
         }
         let stamp = hp.storage.lock.next_stamp();
         // Acquire: as in `op`; the stamp replaced may be of a CPU that stopped in the middle.
@@ -163,26 +165,36 @@ impl CpuOp {
     /// [`OpError::Failed`]: the step, what the rollback met, and where the CPU is left.
     /// [`OpError::Refused`] with [`Why::Stale`]: the operation has ended, was taken over, or is of
     /// another machine; nothing ran.
-    #[inline(never)]
     pub fn poll<P: Platform, T: Trace>(
         &mut self,
         guard: &WriteGuard<'_, '_, P, T>,
     ) -> Poll<Result<(), OpError>> {
-        let hp = guard.hp;
-        let stale = || Poll::Ready(Err(OpError::refused(self.cpu, Why::Stale)));
-        let Some(rec) = hp.record(self.cpu) else {
-            return stale();
-        };
-        let ours = rec.owner.load(Ordering::Relaxed) == self.stamp;
-        if !ours || hp.storage.home() != self.home {
-            return stale();
+        match self.go_on(guard) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(Ok(())) => Poll::Ready(guard.hp.outcome(self.cpu)),
+            Poll::Ready(Err(stale)) => Poll::Ready(Err(stale.into())),
         }
+    }
+
+    /// Carries the operation on, and closes it at its end.
+    #[inline(never)]
+    pub(crate) fn go_on<P: Platform, T: Trace>(
+        &self,
+        guard: &WriteGuard<'_, '_, P, T>,
+    ) -> Poll<Result<(), Refused>> {
+        let hp = guard.hp;
+        let ours = |rec: &&Record| rec.owner.load(Ordering::Relaxed) == self.stamp;
+        let rec = hp.record(self.cpu).filter(ours);
+        let Some(rec) = rec.filter(|_| hp.storage.home() == self.home) else {
+            return Poll::Ready(Err(Refused(self.cpu, Why::Stale)));
+        };
         loop {
             match hp.advance(self.cpu, rec, Bounds::NONE) {
                 Advance::Turned => {}
                 Advance::Pending => return Poll::Pending,
                 ended @ (Advance::Reached | Advance::Ended | Advance::Stuck) => {
-                    return Poll::Ready(hp.close_with(self.cpu, rec, ended));
+                    hp.close(rec, ended);
+                    return Poll::Ready(Ok(()));
                 }
             }
         }
@@ -201,6 +213,13 @@ impl CpuOp {
 }
 
 impl<P: Platform, T: Trace> Cpuhp<'_, P, T> {
+    /// Makes the refusal of something about one state of one CPU.
+    #[inline(never)]
+    pub(crate) fn refuse_at(&self, cpu: CpuId, at: StateId, why: Why) -> OpError {
+        let name = self.name(at);
+        OpError::Refused(Refusal { cpu, name, why })
+    }
+
     /// Whether `cpu` may be driven to `target` now.
     fn check_move(&self, cpu: CpuId, rec: &Record, target: StateId) -> Result<(), Why> {
         let (state, tag) = (rec.state(), rec.edges.peek().tag());
@@ -268,27 +287,19 @@ impl<P: Platform, T: Trace> Cpuhp<'_, P, T> {
         rec.owner.store(0, Ordering::Release);
     }
 
-    /// Gives the record back and says how the operation ended.
+    /// Says how the last operation on `cpu` ended.
     #[inline(never)]
-    pub(crate) fn close_with(
-        &self,
-        cpu: CpuId,
-        rec: &Record,
-        ended: Advance,
-    ) -> Result<(), OpError> {
-        self.close(rec, ended);
-        self.failure(cpu, rec)
-            .map_or(Ok(()), |failure| Err(OpError::Failed(failure)))
+    pub(crate) fn outcome(&self, cpu: CpuId) -> Result<(), OpError> {
+        match self.last_error(cpu) {
+            None => Ok(()),
+            Some(failure) => Err(OpError::Failed(failure)),
+        }
     }
 
     /// Returns the failure of the last operation on `cpu`, if it failed.
-    pub fn last_error(&self, cpu: CpuId) -> Option<Failure> {
-        self.failure(cpu, self.record(cpu)?)
-    }
-
-    /// Reads the failure of the last operation from its record.
     #[inline(never)]
-    pub(crate) fn failure(&self, cpu: CpuId, rec: &Record) -> Option<Failure> {
+    pub fn last_error(&self, cpu: CpuId) -> Option<Failure> {
+        let rec = self.record(cpu)?;
         let step = |(at, err)| StepFailure {
             at,
             name: self.name(at),
@@ -296,11 +307,9 @@ impl<P: Platform, T: Trace> Cpuhp<'_, P, T> {
         };
         let first = rec.first.get().map(step)?;
         let code = rec.kick_code.get().cast_signed();
-        let left = if rec.is_in_flight() {
-            Left::InFlight
-        } else {
-            Left::At
-        };
+        // In this order: a CPU that is found at rest is at rest in the state read after it.
+        let in_flight = rec.is_in_flight();
+        let state = rec.state();
         Some(Failure {
             cpu,
             first,
@@ -309,7 +318,11 @@ impl<P: Platform, T: Trace> Cpuhp<'_, P, T> {
                 .err
                 .as_kick()
                 .map(|kind| KickError::with_code(kind, code)),
-            left: left(rec.state()),
+            left: if in_flight {
+                Left::InFlight(state)
+            } else {
+                Left::At(state)
+            },
         })
     }
 }

@@ -8,7 +8,7 @@ use crate::decide::Meet;
 use crate::error::StepError;
 use crate::handshake::{Release, Tag};
 use crate::record::{Fault, Record};
-use crate::step::{Forced, How, Rollback, Section, StateId};
+use crate::step::{How, Rollback, Section, StateId};
 
 /// Which way an operation goes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -71,15 +71,17 @@ const POSTED: u32 = 1 << 9;
 /// This operation gave the CPU up because it was asked to, not because it was late.
 const CALLED_OFF: u32 = 1 << 10;
 /// Part of a teardown of many CPUs: going down to `AP_IDLE` already means leaving.
-const LEAVING: u32 = 1 << 11;
+const LEAVING: u32 = 1 << 15;
 /// The CPU was in flight when the operation began: its origin is where it comes to rest.
 const UNSETTLED: u32 = 1 << 12;
 /// An earlier operation stopped as STUCK in PREPARE: one of its steps waits to be called again.
 const HALF: u32 = 1 << 14;
+/// From these two flags to those of [`How`].
+const HOW_SHIFT: u32 = 8;
 /// Errors on the way down are counted and passed over.
-const FORCE: u32 = 1 << 13;
+const FORCE: u32 = How::FORCED >> HOW_SHIFT;
 /// Part of a suspend or a resume.
-const SUSPEND: u32 = 1 << 15;
+const SUSPEND: u32 = How::SUSPEND >> HOW_SHIFT;
 const SEEN_SHIFT: u32 = 16;
 
 /// Bit of the `kicked` word: the outcome of the kick has not been told yet.
@@ -178,16 +180,13 @@ impl Record {
 
     /// Returns how this operation walks.
     pub(crate) fn how(&self, section: Section) -> How {
-        How {
-            section,
-            rollback: self.rollback(),
-            forced: if self.is_forced() {
-                Forced::Yes
-            } else {
-                Forced::No
-            },
-            suspend: self.suspend(),
-        }
+        let word = self.phase.get();
+        let back = if word & PHASE == BACK {
+            How::ROLLBACK
+        } else {
+            0
+        };
+        How::new(section, (word & (FORCE | SUSPEND)) << HOW_SHIFT | back)
     }
 
     /// Returns what the callbacks of this operation are told.

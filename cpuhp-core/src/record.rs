@@ -88,8 +88,8 @@ impl Fault {
 
     #[inline]
     pub(crate) fn clear(&self) {
+        // Without an error, `at` says nothing.
         self.err.set(0);
-        self.at.set(0);
     }
 }
 

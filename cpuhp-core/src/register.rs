@@ -12,7 +12,7 @@ use core::fmt;
 use core::task::Poll;
 
 use crate::cpu::CpuId;
-use crate::error::{OpError, StepFailure};
+use crate::error::{OpError, Refused, StepFailure};
 use crate::hotplug::Cpuhp;
 use crate::instance::{Instance, MultiStart};
 use crate::lock::WriteGuard;
@@ -104,6 +104,13 @@ impl fmt::Display for RegisterError {
 }
 
 impl core::error::Error for RegisterError {}
+
+impl From<Refused> for RegisterError {
+    #[inline(never)]
+    fn from(refused: Refused) -> Self {
+        Self::Refused(refused.into())
+    }
+}
 
 impl From<OpError> for RegisterError {
     fn from(refused: OpError) -> Self {

@@ -9,7 +9,7 @@ use crate::step::{Meta, StateId};
 use crate::trace::Trace;
 
 /// Whether a run of states may be walked by several CPUs at once.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Mode {
     /// All at once.
     Together,

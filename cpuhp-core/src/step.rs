@@ -11,12 +11,12 @@ use core::task::Poll;
 
 use bitflags::bitflags;
 
-use crate::bulk::Suspend;
 use crate::cpu::CpuId;
 use crate::error::StepError;
 use crate::instance::{Instances, MultiStart};
 use crate::lock::Stable;
 use crate::mask::Kind;
+use crate::run::Mode;
 use crate::storage::Storage;
 
 pub(crate) use half::{Half, Meta};
@@ -45,7 +45,7 @@ impl StateId {
     /// Returns the state above. Numbers stay below 0x7fff (checked by `states!`).
     #[inline]
     pub(crate) const fn above(self) -> Self {
-        Self(self.0.saturating_add(1))
+        Self(self.0.wrapping_add(1))
     }
 
     /// Returns the state `count` above.
@@ -143,31 +143,50 @@ pub(crate) enum Rollback {
     Yes,
 }
 
-/// Whether errors on the way down are counted and passed over.
+/// How a walk goes: its section, and the flags of a [`Request`](crate::handshake::Request) in their places.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Forced {
-    No,
-    Yes,
-}
-
-/// How a walk goes.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct How {
-    pub(crate) section: Section,
-    pub(crate) rollback: Rollback,
-    pub(crate) forced: Forced,
-    pub(crate) suspend: Suspend,
-}
+pub(crate) struct How(u32);
 
 impl How {
-    /// To where it was asked, in this section.
+    /// Back after a failure: a second one ends it.
+    pub(crate) const ROLLBACK: u32 = 1 << 23;
+    /// Errors on the way down are counted and passed over.
+    pub(crate) const FORCED: u32 = 1 << 21;
+    /// Part of a suspend or a resume.
+    pub(crate) const SUSPEND: u32 = 1 << 19;
+    /// All of them.
+    pub(crate) const FLAGS: u32 = Self::ROLLBACK | Self::FORCED | Self::SUSPEND;
+
+    /// In this section, with these flags.
+    #[inline]
+    pub(crate) const fn new(section: Section, flags: u32) -> Self {
+        Self(section as u32 | flags & Self::FLAGS)
+    }
+
+    /// To where it was asked.
+    #[inline]
     pub(crate) const fn forward(section: Section) -> Self {
-        let (rollback, forced, suspend) = (Rollback::No, Forced::No, Suspend::No);
-        Self {
-            section,
-            rollback,
-            forced,
-            suspend,
+        Self::new(section, 0)
+    }
+
+    /// Returns the flags alone.
+    #[inline]
+    pub(crate) const fn flags(self) -> u32 {
+        self.0 & Self::FLAGS
+    }
+
+    /// Returns the number of the section, as [`Section`] has it.
+    #[inline]
+    pub(crate) const fn section_bit(self) -> u32 {
+        self.0 & 3
+    }
+
+    #[inline]
+    pub(crate) const fn section(self) -> Section {
+        match self.0 & 3 {
+            0 => Section::Prepare,
+            1 => Section::Starting,
+            _ => Section::Online,
         }
     }
 }
@@ -198,21 +217,18 @@ impl<'a> Ctx<'a> {
     /// Whether the walk goes back because of a failure.
     #[inline]
     pub const fn is_rollback(&self) -> bool {
-        matches!(self.how.rollback, Rollback::Yes)
+        self.how.0 & How::ROLLBACK != 0
     }
 
     /// The same, for going back inside one step.
     pub(crate) const fn rolling_back(&self) -> Self {
-        let how = How {
-            rollback: Rollback::Yes,
-            ..self.how
-        };
+        let how = How(self.how.0 | How::ROLLBACK);
         Self { how, ..*self }
     }
 
     /// Whether the walk is part of a suspend or a resume of the whole machine.
     pub const fn is_suspend(&self) -> bool {
-        matches!(self.how.suspend, Suspend::Yes)
+        self.how.0 & How::SUSPEND != 0
     }
 
     /// Whether work may be placed on `cpu`: it is online and not on its way down.
@@ -223,7 +239,7 @@ impl<'a> Ctx<'a> {
 
     /// Whether errors are counted and passed over: the CPU goes down whatever is answered.
     pub const fn is_forced(&self) -> bool {
-        matches!(self.how.forced, Forced::Yes)
+        self.how.0 & How::FORCED != 0
     }
 
     /// Whether this CPU has completed the running section before.
@@ -386,6 +402,11 @@ impl Step {
 }
 
 impl StartStep {
+    /// How CPUs walk it.
+    pub(crate) const fn mode(&self) -> Mode {
+        self.meta.mode()
+    }
+
     pub(crate) const fn list(&self) -> Option<&'static Instances<dyn MultiStart>> {
         self.multi
     }

@@ -122,6 +122,7 @@ pub struct Table {
     pub(crate) starting: Row<StartStep>,
     pub(crate) online: Part,
     parallel_dyn: DynRange,
+    starting_mode: Mode,
     kick: StateId,
     ap_idle: StateId,
     last: StateId,
@@ -165,6 +166,7 @@ impl Table {
             starting,
             online,
             parallel_dyn,
+            starting_mode: mode_of(s.starting),
             kick: StateId::new(kick),
             ap_idle: StateId::new(ap_idle),
             last,
@@ -245,10 +247,21 @@ impl Table {
     }
 
     /// Whether all of STARTING may run on several CPUs at once.
-    pub(crate) fn starting_mode(&self) -> Mode {
-        let modes = self.starting.steps.iter().map(|step| step.meta().mode());
-        modes.max().unwrap_or(Mode::Together)
+    pub(crate) const fn starting_mode(&self) -> Mode {
+        self.starting_mode
     }
+}
+
+/// Whether all of these may run on several CPUs at once.
+const fn mode_of(steps: &[StartStep]) -> Mode {
+    let mut at = 0;
+    while at < steps.len() {
+        if let Mode::OneByOne = steps[at].mode() {
+            return Mode::OneByOne;
+        }
+        at += 1;
+    }
+    Mode::Together
 }
 
 const fn check_names(steps: &[Step]) {
@@ -277,22 +290,10 @@ const fn check_name(name: &str) {
 /// Whether a state may have this name: not empty, and not ending like a direction of the control
 /// interface.
 pub(crate) const fn is_name(name: &str) -> bool {
-    let text = name.as_bytes();
-    !text.is_empty() && !ends_with(text, b":up") && !ends_with(text, b":down")
-}
-
-const fn ends_with(text: &[u8], tail: &[u8]) -> bool {
-    if text.len() < tail.len() {
-        return false;
-    }
-    let mut at = 0;
-    while at < tail.len() {
-        if text[text.len() - tail.len() + at] != tail[at] {
-            return false;
-        }
-        at += 1;
-    }
-    true
+    !matches!(
+        name.as_bytes(),
+        [] | [.., b':', b'u', b'p'] | [.., b':', b'd', b'o', b'w', b'n']
+    )
 }
 
 /// Declares the states of a kernel: a module with a constant per state and the `TABLE`.

@@ -78,47 +78,48 @@ impl<T: Trace> Walk<'_, T> {
     #[inline(never)]
     fn go_watched(&self, goal: StateId) -> StepResult {
         loop {
-            let armed = self.watch(goal)?;
-            let walked = self.go(armed.map_or(goal, |at| self.before(at, goal)));
-            let error = match (walked, armed) {
-                (Ok(()), None) => return Ok(()),
-                (Ok(()), Some(at)) => self.hit(at, goal),
-                (Err(error), _) => error,
+            let cut = self.watch(goal)?;
+            let error = match self.go(cut) {
+                Ok(()) if cut == goal => return Ok(()),
+                Ok(()) => self.hit(goal),
+                Err(error) => error,
             };
             self.judge(error)?;
             // Passed over.
             let state = self.at();
-            self.store(match self.direction(goal) {
-                Direction::Up => state.above(),
-                Direction::Down => state.below(),
+            self.store(if goal < state {
+                state.below()
+            } else {
+                state.above()
             });
         }
     }
 
-    /// Looks where a walk to `goal` meets an armed fault: the range is cut there. What was left in the
-    /// middle of its instances by a walk in the other direction is undone first.
-    fn watch(&self, goal: StateId) -> Result<Option<StateId>, StepError> {
+    /// Returns where to stop first on the way to `goal`: in front of an armed fault. What was left in the
+    /// middle of its instances by a walk in the other direction is undone before.
+    fn watch(&self, goal: StateId) -> Result<StateId, StepError> {
         let dir = self.direction(goal);
-        if let Some(kept) = Cursor::read(&self.rec.cursor)
-            && kept.dir != dir
-        {
+        let kept = Cursor::read(&self.rec.cursor);
+        if kept.is_begun() && kept.dir() != dir {
             self.give_up(kept)?;
         }
         // A step that has begun is met the next time.
-        let begun = Cursor::read(&self.rec.cursor).map(|kept| kept.state(self.at()));
+        let begun = Cursor::read(&self.rec.cursor).state(self.at());
         let armed = fault::between(self.rec, dir, goal);
-        Ok(armed.filter(|at| !self.ctx.is_rollback() && begun != Some(*at)))
-    }
-
-    /// Returns the state in which a walk to `goal` is about to call the step at `at`.
-    fn before(&self, at: StateId, goal: StateId) -> StateId {
-        if goal < self.at() { at } else { at.below() }
+        Ok(match armed {
+            Some(at) if !self.ctx.is_rollback() && begun != armed => match dir {
+                Direction::Up => at.below(),
+                Direction::Down => at,
+            },
+            Some(_) | None => goal,
+        })
     }
 
     /// An armed fault is reached: the step is not called.
-    fn hit(&self, at: StateId, goal: StateId) -> StepError {
+    fn hit(&self, goal: StateId) -> StepError {
         self.rec.fail.set(0);
         if T::ON {
+            let at = next_towards(self.at(), goal);
             let event = self.event(self.name(at), self.direction(goal), at, &self.ctx);
             self.trace.fault(&event);
         }
@@ -137,7 +138,7 @@ impl<T: Trace> Walk<'_, T> {
             first: state.min(to) + 1,
             end: state.max(to) + 1,
         };
-        let part = match self.ctx.how.section {
+        let part = match self.ctx.how.section() {
             Section::Prepare => Some(&self.table.prepare),
             Section::Starting => None,
             Section::Online => Some(&self.table.online),
@@ -268,7 +269,8 @@ impl<T: Trace> Walk<'_, T> {
         let candidate = || step.roster().and_then(Roster::candidate);
         if what == Invoke::Candidate {
             candidate().map_or(Ok(()), |one| {
-                self.member(one, step.meta(), dir, at, &self.ctx)
+                let call = || one.call(dir, &self.ctx);
+                self.traced(step.meta(), dir, at, &self.ctx, call)
             })
         } else if let Some(half) = step.half(dir) {
             let call = || S::call(half, &self.ctx);

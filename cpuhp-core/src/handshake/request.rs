@@ -1,7 +1,6 @@
 //! Requests: what the control CPU can ask of a CPU that is up.
 
-use crate::bulk::Suspend;
-use crate::step::{Direction, Forced, How, Rollback, Section, StateId};
+use crate::step::{Direction, How, Rollback, Section, StateId};
 use crate::walk::Invoke;
 
 /// What the control CPU asks of an AP that is up.
@@ -24,18 +23,12 @@ pub(crate) enum Order {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Request(pub(super) u32);
 
-/// The walk goes back because of a failure: stop at the next one.
-const ROLLBACK: u32 = 1 << 23;
 /// The CPU will be told to die next.
 const LEAVING: u32 = 1 << 22;
-/// Part of a suspend or a resume.
-const SUSPEND: u32 = 1 << 19;
-/// Errors on the way down are counted and passed over.
-const FORCE: u32 = 1 << 21;
 /// Of an invocation: its registrar waits no longer. In place of [`LEAVING`].
 pub(super) const GIVEN_UP: u32 = 1 << 22;
-/// Of an invocation: the half has succeeded, the answer follows. In place of [`ROLLBACK`].
-pub(super) const SETTLED: u32 = 1 << 23;
+/// Of an invocation: the half has succeeded, the answer follows. In place of [`How::ROLLBACK`].
+pub(super) const SETTLED: u32 = How::ROLLBACK;
 /// Call the instance that is being added or removed, not the step.
 const CANDIDATE: u32 = 1 << 20;
 
@@ -68,30 +61,26 @@ impl Request {
     }
 
     #[inline]
-    pub(crate) const fn force(self) -> Self {
-        Self(self.0 | FORCE)
-    }
-
-    #[inline]
     pub(crate) const fn leaving(self) -> Self {
         Self(self.0 | LEAVING)
     }
 
+    /// Returns which half of one state it calls without moving, if it does.
     #[inline]
-    pub(crate) const fn rollback(self) -> Self {
-        Self(self.0 | ROLLBACK)
+    pub(crate) const fn invocation(self) -> Option<Direction> {
+        if self.is(Order::InvokeUp) {
+            Some(Direction::Up)
+        } else if self.is(Order::InvokeDown) {
+            Some(Direction::Down)
+        } else {
+            None
+        }
     }
 
+    /// Whether it is this order.
     #[inline]
-    pub(crate) const fn order(self) -> Order {
-        match self.0 >> 16 & 7 {
-            1 => Order::Up,
-            3 => Order::Die,
-            4 => Order::InvokeUp,
-            5 => Order::InvokeDown,
-            // No other number is ever written.
-            _ => Order::Down,
-        }
+    pub(crate) const fn is(self, order: Order) -> bool {
+        self.0 >> 16 & 7 == order as u32
     }
 
     #[inline]
@@ -106,38 +95,25 @@ impl Request {
 
     #[inline]
     pub(crate) const fn is_rollback(self) -> bool {
-        self.0 & ROLLBACK != 0
+        self.0 & How::ROLLBACK != 0
     }
 
+    /// The same request, walked in this way.
     #[inline]
-    pub(crate) const fn suspend(self) -> Self {
-        Self(self.0 | SUSPEND)
-    }
-
-    #[inline]
-    pub(crate) const fn is_suspend(self) -> bool {
-        self.0 & SUSPEND != 0
-    }
-
-    #[inline]
-    pub(crate) const fn is_forced(self) -> bool {
-        self.0 & FORCE != 0
+    pub(crate) const fn with(self, how: How) -> Self {
+        Self(self.0 | how.flags())
     }
 
     /// Returns how the walk of this request goes; `turned` if it has turned back by itself.
+    #[inline]
     pub(crate) fn how(self, section: Section, turned: Rollback) -> How {
-        let back = self.is_rollback() || turned == Rollback::Yes;
-        let forced = self.is_forced() && turned == Rollback::No;
-        How {
+        How::new(
             section,
-            rollback: if back { Rollback::Yes } else { Rollback::No },
-            forced: if forced { Forced::Yes } else { Forced::No },
-            suspend: if self.is_suspend() {
-                Suspend::Yes
-            } else {
-                Suspend::No
+            match turned {
+                Rollback::No => self.0,
+                Rollback::Yes => self.0 & !How::FORCED | How::ROLLBACK,
             },
-        }
+        )
     }
 
     #[inline]

@@ -1,7 +1,6 @@
 //! The sync word: tag, flags and epoch of one start.
 
-use crate::bulk::Suspend;
-use crate::step::{How, Rollback, Section};
+use crate::step::{How, Section};
 
 /// What the sync word says of a CPU.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -105,21 +104,13 @@ impl Word {
 
     /// Returns how the AP walks STARTING up.
     pub(crate) fn how(self) -> How {
-        let rollback = if self.is_back() {
-            Rollback::Yes
-        } else {
-            Rollback::No
-        };
+        let rollback = if self.is_back() { How::ROLLBACK } else { 0 };
         let suspend = if self.0 & RESUME != 0 {
-            Suspend::Yes
+            How::SUSPEND
         } else {
-            Suspend::No
+            0
         };
-        How {
-            rollback,
-            suspend,
-            ..How::forward(Section::Starting)
-        }
+        How::new(Section::Starting, rollback | suspend)
     }
 
     /// The same start in another tag; the flags belong to KICKED, ALIVE and GO only.

@@ -3,14 +3,13 @@
 use super::job::Job;
 use super::{Calls, RegisterError, RegisterOp, StateHandle};
 use crate::cpu::CpuId;
-use crate::error::{OpError, Why};
+use crate::error::{Refused, Why};
 use crate::hotplug::Cpuhp;
-use crate::instance::{Instance, Instances, MultiStart, Object, Roster};
+use crate::instance::{Instance, Instances, MultiStart, Object, Register};
 use crate::lock::{Leaving, Registering, WriteGuard};
 use crate::mask::Kind;
 use crate::platform::Platform;
 use crate::record::DynSlot;
-use crate::run::Mode;
 use crate::step::{Direction, Half, Meta, StateId, Step};
 use crate::table::{DynRange, is_name};
 use crate::trace::Trace;
@@ -41,31 +40,27 @@ impl<P: Platform, T: Trace> WriteGuard<'_, '_, P, T> {
             return Err(busy(hp.platform().this_cpu()));
         }
         lock.set_registering(Registering::Yes);
-        let job = match hp.all_cpus().find(|cpu| hp.is_moving(*cpu)) {
+        let job = match hp.first_moving() {
             Some(cpu) => Err(busy(cpu)),
             None => hp.job_of(ask),
         };
-        match job {
-            Ok((job, mode)) => {
-                hp.name_cpus(job.at, calls);
-                Ok(RegisterOp::new(job, mode, stamp))
-            }
-            Err(refused) => {
-                lock.set_registering(Registering::No);
-                lock.free_bulk();
-                Err(refused)
-            }
+        if let Ok(job) = &job {
+            hp.name_cpus(job.at, calls);
+        } else {
+            lock.set_registering(Registering::No);
+            lock.free_bulk();
         }
+        Ok(RegisterOp::new(job?, stamp))
     }
 }
 
 impl<P: Platform, T: Trace> Cpuhp<'_, P, T> {
-    fn job_of(&self, ask: Ask) -> Result<(Job, Mode), RegisterError> {
+    fn job_of(&self, ask: Ask) -> Result<Job, RegisterError> {
         match ask {
             Ask::Register(range, step) => self.job_of_register(range, step),
             Ask::Unregister(handle) => self.job_of_unregister(handle),
             Ask::Instance(dir, at, instance) => {
-                let blocked = |cpu| self.among(cpu, at).map(|why| OpError::refused(cpu, why));
+                let blocked = |cpu| self.among(cpu, at).map(|why| Refused(cpu, why));
                 if let Some(refused) = self.all_cpus().find_map(blocked) {
                     return Err(refused.into());
                 }
@@ -81,11 +76,8 @@ impl<P: Platform, T: Trace> Cpuhp<'_, P, T> {
         }
     }
 
-    fn job_of_register(
-        &self,
-        range: DynRange,
-        step: &'static Step,
-    ) -> Result<(Job, Mode), RegisterError> {
+    #[inline(never)]
+    fn job_of_register(&self, range: DynRange, step: &'static Step) -> Result<Job, RegisterError> {
         let name = step.name();
         if !is_name(name) {
             return Err(RegisterError::BadName(name));
@@ -102,11 +94,12 @@ impl<P: Platform, T: Trace> Cpuhp<'_, P, T> {
         let at = range.first().plus(free);
         let generation = slot.reserve(step);
         let handle = Some(StateHandle { at, generation });
-        let job = Job::new(at, Direction::Up, name);
-        Ok((Job { handle, ..job }, step.meta().asked_mode()))
+        let job = Job::new(at, Direction::Up, step.meta());
+        Ok(Job { handle, ..job })
     }
 
-    fn job_of_unregister(&self, handle: StateHandle) -> Result<(Job, Mode), RegisterError> {
+    #[inline(never)]
+    fn job_of_unregister(&self, handle: StateHandle) -> Result<Job, RegisterError> {
         let stale = RegisterError::Stale(handle);
         let slot = self.slot(handle.at).ok_or(stale)?;
         let step = slot.get().ok_or(stale)?;
@@ -117,12 +110,17 @@ impl<P: Platform, T: Trace> Cpuhp<'_, P, T> {
         if left > 0 {
             return Err(RegisterError::InstancesLeft(handle.at, left));
         }
-        let job = Job::new(handle.at, Direction::Down, step.name());
-        Ok((job, step.meta().asked_mode()))
+        Ok(Job::new(handle.at, Direction::Down, step.meta()))
+    }
+
+    #[inline(never)]
+    fn first_moving(&self) -> Option<CpuId> {
+        self.all_cpus().find(|cpu| self.is_moving(*cpu))
     }
 
     /// Names the CPUs that are past the state. Pending: still to be called. Batch: called, so to be
     /// undone if another one fails.
+    #[inline(never)]
     fn name_cpus(&self, at: StateId, calls: Calls) {
         // What a bulk operation that was dropped left behind is not about these CPUs.
         self.storage.lock.set_leaving(Leaving::No);
@@ -137,16 +135,17 @@ impl<P: Platform, T: Trace> Cpuhp<'_, P, T> {
 }
 
 fn busy(cpu: CpuId) -> RegisterError {
-    OpError::refused(cpu, Why::Busy).into()
+    Refused(cpu, Why::Busy).into()
 }
 
 /// Checks an instance against the list of its state, and makes it the list's candidate.
+#[inline(never)]
 fn job_of_instance<O: Object + ?Sized>(
     list: Option<(&'static Meta, &'static Instances<O>)>,
     dir: Direction,
     at: StateId,
     instance: &'static Instance<O>,
-) -> Result<(Job, Mode), RegisterError> {
+) -> Result<Job, RegisterError> {
     let (meta, list) = list.ok_or(RegisterError::NotMulti(at))?;
     if !list.propose(instance, dir) {
         return Err(match dir {
@@ -154,7 +153,7 @@ fn job_of_instance<O: Object + ?Sized>(
             Direction::Down => RegisterError::NotLinked(at),
         });
     }
-    let list: Option<&'static dyn Roster> = Some(list);
-    let job = Job::new(at, dir, meta.name);
-    Ok((Job { list, ..job }, meta.asked_mode()))
+    let list: Option<&'static dyn Register> = Some(list);
+    let job = Job::new(at, dir, meta);
+    Ok(Job { list, ..job })
 }

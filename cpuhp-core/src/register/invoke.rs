@@ -40,8 +40,7 @@ impl<P: Platform, T: Trace> Cpuhp<'_, P, T> {
     /// can be resumed stands between two of them, or the step is half up.
     pub(super) fn among(&self, cpu: CpuId, at: StateId) -> Option<Why> {
         let rec = self.record(cpu)?;
-        let between = |kept: Cursor| kept.state(rec.state()) == at;
-        if Cursor::read(&rec.cursor).is_some_and(between) {
+        if Cursor::read(&rec.cursor).state(rec.state()) == Some(at) {
             Some(Why::Busy)
         } else {
             (rec.torn() == Some(at)).then_some(Why::Torn)

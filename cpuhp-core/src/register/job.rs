@@ -5,16 +5,16 @@ use core::task::Poll;
 
 use super::{RegisterError, Registered, StateHandle};
 use crate::cpu::CpuId;
-use crate::error::{OpError, StepError, StepFailure, Why};
+use crate::error::{Refused, StepError, StepFailure, Why};
 use crate::handshake::Request;
 use crate::hotplug::Cpuhp;
-use crate::instance::Roster;
+use crate::instance::Register;
 use crate::lock::{Registering, WriteGuard};
 use crate::mask::Kind;
 use crate::platform::Platform;
 use crate::record::{Leftover, Record};
 use crate::run::Mode;
-use crate::step::{Direction, StateId, StepResult};
+use crate::step::{Direction, Meta, StateId, StepResult};
 use crate::trace::Trace;
 use crate::walk::Invoke;
 
@@ -23,20 +23,22 @@ use crate::walk::Invoke;
 pub(super) struct Job {
     pub(super) at: StateId,
     pub(super) name: &'static str,
+    pub(super) mode: Mode,
     /// `Up` adds, `Down` removes.
     pub(super) dir: Direction,
     /// The list whose candidate it is about; none = about the state itself.
-    pub(super) list: Option<&'static dyn Roster>,
+    pub(super) list: Option<&'static dyn Register>,
     /// Of a state that is added.
     pub(super) handle: Option<StateHandle>,
 }
 
 impl Job {
-    pub(super) const fn new(at: StateId, dir: Direction, name: &'static str) -> Self {
+    pub(super) const fn new(at: StateId, dir: Direction, meta: &Meta) -> Self {
         let (list, handle) = (None, None);
         Self {
             at,
-            name,
+            name: meta.name,
+            mode: meta.asked_mode(),
             dir,
             list,
             handle,
@@ -81,7 +83,6 @@ enum Pass {
 pub struct RegisterOp {
     job: Job,
     stamp: u32,
-    mode: Mode,
     pass: Pass,
     /// The CPU whose answer is awaited.
     asked: Option<CpuId>,
@@ -94,11 +95,10 @@ pub struct RegisterOp {
 
 impl RegisterOp {
     /// Makes the operation of a registration that has been checked.
-    pub(super) const fn new(job: Job, mode: Mode, stamp: u32) -> Self {
+    pub(super) const fn new(job: Job, stamp: u32) -> Self {
         Self {
             job,
             stamp,
-            mode,
             pass: Pass::Issue,
             asked: None,
             deadline: 0,
@@ -122,7 +122,7 @@ impl RegisterOp {
     ) -> Poll<Result<Registered, RegisterError>> {
         let hp = guard.hp;
         if !hp.storage.lock.is_bulk(self.stamp) {
-            let stale = OpError::refused(hp.platform().this_cpu(), Why::Stale);
+            let stale = Refused(hp.platform().this_cpu(), Why::Stale);
             return Poll::Ready(Err(stale.into()));
         }
         loop {
@@ -162,7 +162,7 @@ impl RegisterOp {
             // From the first call on it is gone, whatever becomes of this operation.
             slot.retire();
         }
-        if self.mode == Mode::Together {
+        if self.job.mode == Mode::Together {
             for cpu in hp.storage.each(Kind::Pending) {
                 if !self.runs_here(hp, cpu) {
                     self.ask(hp, cpu, self.job.dir);
@@ -182,7 +182,7 @@ impl RegisterOp {
     ) -> bool {
         while let Some(cpu) = next_in(hp, kind, dir) {
             let undoing = self.pass == Pass::Undo;
-            if self.first.is_some() && !undoing && self.mode == Mode::OneByOne {
+            if self.first.is_some() && !undoing && self.job.mode == Mode::OneByOne {
                 break;
             }
             let result = self.call(hp, cpu, dir);
@@ -242,7 +242,7 @@ impl RegisterOp {
             let on = hp.platform().this_cpu();
             hp.invoke(cpu, rec, on, self.job.at, dir, self.job.invoke())
         } else {
-            if is_new && (self.mode == Mode::OneByOne || self.pass == Pass::Undo) {
+            if is_new && (self.job.mode == Mode::OneByOne || self.pass == Pass::Undo) {
                 self.ask(hp, cpu, dir);
             }
             if rec.edges.answered() {

@@ -20,28 +20,27 @@ impl<T: Trace> Walk<'_, T> {
         dir: Direction,
         at: StateId,
     ) -> StepResult {
+        let mut cursor = Cursor::read(&self.rec.cursor);
         // A forced walk that finds an undo goes down all the same.
-        let kept =
-            Cursor::read(&self.rec.cursor).filter(|kept| !(kept.undoing && self.ctx.is_forced()));
-        let mut cursor = kept.unwrap_or(Cursor::begin(dir));
-        if !cursor.undoing {
-            let mut one = nth(list, dir, cursor.done);
+        if !cursor.is_begun() || cursor.is_undoing() && self.ctx.is_forced() {
+            cursor = Cursor::begin(dir);
+        }
+        if !cursor.is_undoing() {
+            let mut one = nth(list, dir, cursor.done());
             loop {
                 let Some(member) = one else {
                     self.rec.cursor.set(0);
                     return Ok(());
                 };
-                let called = self.member(member, meta, dir, at, &self.ctx);
-                if let Err(error) = called.or_else(|error| self.judge(error)) {
+                if let Err(error) = self.member(member, meta, dir, at, &self.ctx) {
                     cursor.write(&self.rec.cursor);
                     if error == StepError::WOULD_BLOCK {
                         return Err(error);
                     }
                     self.rec.cursor_err.set(StepError::to_word(Some(error)));
-                    cursor.undoing = true;
                     break;
                 }
-                cursor.done += 1;
+                cursor = cursor.further();
                 one = member.following(dir);
             }
         }
@@ -51,14 +50,13 @@ impl<T: Trace> Walk<'_, T> {
 
     /// Undoes the instances that are done, in exact reverse.
     fn back(&self, list: &dyn Roster, meta: &Meta, at: StateId, mut cursor: Cursor) -> StepResult {
-        let (ctx, dir) = (self.ctx.rolling_back(), cursor.dir.opposite());
-        while cursor.done > 0
-            && let Some(one) = nth(list, cursor.dir, cursor.done - 1)
+        let (ctx, forth) = (self.ctx.rolling_back(), cursor.dir());
+        while cursor.done() > 0
+            && let Some(one) = nth(list, forth, cursor.done() - 1)
         {
-            let called = self.member(one, meta, dir, at, &ctx);
-            if let Err(error) = called.or_else(|error| self.judge(error)) {
+            if let Err(error) = self.member(one, meta, forth.opposite(), at, &ctx) {
                 if error == StepError::WOULD_BLOCK {
-                    cursor.write(&self.rec.cursor);
+                    cursor.undoing().write(&self.rec.cursor);
                     return Err(error);
                 }
                 self.rec.cursor.set(0);
@@ -68,7 +66,7 @@ impl<T: Trace> Walk<'_, T> {
                 self.undo.set(Some(error));
                 return Err(self.undo_cause());
             }
-            cursor.done -= 1;
+            cursor = cursor.back();
         }
         self.rec.cursor.set(0);
         Ok(())
@@ -76,8 +74,8 @@ impl<T: Trace> Walk<'_, T> {
 
     /// Undoes what an operation that stopped in the middle of a step's instances left of it, before a
     /// walk in the other direction: it would take them for nothing, or for all.
-    pub(super) fn give_up(&self, mut cursor: Cursor) -> StepResult {
-        let at = cursor.state(self.at());
+    pub(super) fn give_up(&self, cursor: Cursor) -> StepResult {
+        let at = cursor.state(self.at()).unwrap_or_default();
         let slot = self.table.slot_of(at).and_then(|slot| self.slots.get(slot));
         let step = self.table.step(at);
         let step = step.or_else(|| slot.and_then(DynSlot::get));
@@ -85,16 +83,15 @@ impl<T: Trace> Walk<'_, T> {
             self.rec.cursor.set(0);
             return Ok(());
         };
-        if !cursor.undoing {
+        if !cursor.is_undoing() {
             self.rec.cursor_err.set(0);
-            cursor.undoing = true;
         }
         self.back(list, meta, at, cursor)
     }
 
-    /// Calls one instance.
-    #[inline]
-    pub(super) fn member(
+    /// Calls one instance; a forced walk passes over its error.
+    #[inline(never)]
+    fn member(
         &self,
         one: &dyn Member,
         meta: &Meta,
@@ -102,7 +99,8 @@ impl<T: Trace> Walk<'_, T> {
         at: StateId,
         ctx: &Ctx<'_>,
     ) -> StepResult {
-        self.traced(meta, dir, at, ctx, || one.call(dir, ctx))
+        let called = self.traced(meta, dir, at, ctx, || one.call(dir, ctx));
+        called.or_else(|error| self.judge(error))
     }
 
     /// Returns what made the instances go back.
@@ -112,18 +110,14 @@ impl<T: Trace> Walk<'_, T> {
 }
 
 /// Returns the instance that `dir` calls after `passed` others.
-fn nth(list: &dyn Roster, dir: Direction, passed: usize) -> Option<&'static dyn Member> {
+fn nth(list: &dyn Roster, dir: Direction, passed: u32) -> Option<&'static dyn Member> {
     (0..passed).try_fold(list.first(dir)?, |one, _| one.following(dir))
 }
 
-/// How far the instances of a step are.
+/// How far the instances of a step are, as the record keeps it: how many are done in bits 0..29. Zero: no step
+/// is in the middle of its instances.
 #[derive(Clone, Copy)]
-pub(crate) struct Cursor {
-    done: usize,
-    /// Which way the walk was going.
-    pub(super) dir: Direction,
-    undoing: bool,
-}
+pub(crate) struct Cursor(u32);
 
 const UNDOING: u32 = 1 << 31;
 /// There is a step whose instances are under way.
@@ -132,43 +126,63 @@ const DOWN: u32 = 1 << 29;
 
 impl Cursor {
     const fn begin(dir: Direction) -> Self {
-        Self {
-            done: 0,
-            dir,
-            undoing: false,
-        }
-    }
-
-    /// Reads it; `None` if no step is in the middle of its instances.
-    pub(crate) fn read(word: &Own) -> Option<Self> {
-        let word = word.get();
-        let dir = if word & DOWN == 0 {
-            Direction::Up
-        } else {
-            Direction::Down
-        };
-        (word & BEGUN != 0).then_some(Self {
-            done: (word & (DOWN - 1)) as usize,
-            dir,
-            undoing: word & UNDOING != 0,
+        Self(match dir {
+            Direction::Up => BEGUN,
+            Direction::Down => BEGUN | DOWN,
         })
     }
 
-    fn write(self, word: &Own) {
-        // More instances than 2^29 do not fit into any memory.
-        let done = u32::try_from(self.done).unwrap_or(0) & (DOWN - 1);
-        let down = match self.dir {
-            Direction::Up => 0,
-            Direction::Down => DOWN,
-        };
-        word.set(done | down | BEGUN | if self.undoing { UNDOING } else { 0 });
+    pub(crate) fn read(word: &Own) -> Self {
+        Self(word.get())
     }
 
-    /// Returns the state it is about, of a CPU whose last completed state is `last`.
-    pub(crate) const fn state(self, last: StateId) -> StateId {
-        match self.dir {
+    fn write(self, word: &Own) {
+        word.set(self.0);
+    }
+
+    /// Whether a step is in the middle of its instances.
+    pub(super) const fn is_begun(self) -> bool {
+        self.0 != 0
+    }
+
+    const fn is_undoing(self) -> bool {
+        self.0 & UNDOING != 0
+    }
+
+    const fn done(self) -> u32 {
+        self.0 & (DOWN - 1)
+    }
+
+    /// Which way the walk was going.
+    pub(super) const fn dir(self) -> Direction {
+        if self.0 & DOWN == 0 {
+            Direction::Up
+        } else {
+            Direction::Down
+        }
+    }
+
+    /// One more is done. More instances than 2^29 do not fit into any memory.
+    const fn further(self) -> Self {
+        Self(self.0 + 1)
+    }
+
+    /// One less is done; only where one was.
+    const fn back(self) -> Self {
+        Self(self.0 - 1)
+    }
+
+    const fn undoing(self) -> Self {
+        Self(self.0 | UNDOING)
+    }
+
+    /// Returns the state it is about, of a CPU whose last completed state is `last`; none if there is no
+    /// such step.
+    pub(crate) fn state(self, last: StateId) -> Option<StateId> {
+        let at = match self.dir() {
             Direction::Up => last.above(),
             Direction::Down => last,
-        }
+        };
+        self.is_begun().then_some(at)
     }
 }

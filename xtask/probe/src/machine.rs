@@ -34,12 +34,12 @@ pub(crate) static LATE: Step = Step::new("late:dynamic").up(step).down(step).par
 /// The hotplug of this machine.
 pub(crate) type Machine = Cpuhp<'static, Bare, Tracer>;
 
-/// Uses everything that is not the core's, so that it is there with and without the operations.
-pub(crate) fn keep_all() {
+/// Makes the machine, and uses everything that is not the core's, so that it is there with and without the operations.
+#[inline(never)]
+pub(crate) fn make() -> Machine {
     black_box((&hp::TABLE, &LATE, &OBJECT, &START_OBJECT));
     black_box((&LOCK, &CHOSEN, &PROBE_STORE));
-    let machine: Machine = Cpuhp::with_trace(Bare, TRACER, &hp::TABLE, PROBE_STORE.get());
-    black_box(&machine);
+    Cpuhp::with_trace(Bare, TRACER, &hp::TABLE, PROBE_STORE.get())
 }
 
 static COUNT: AtomicU32 = AtomicU32::new(0);

@@ -16,6 +16,8 @@ mod machine;
 mod operations;
 #[cfg(feature = "operations")]
 mod registration;
+#[cfg(feature = "single")]
+mod single;
 mod tracer;
 
 /// Where the linker begins to keep what is used.
@@ -24,11 +26,14 @@ mod tracer;
 #[unsafe(no_mangle)]
 extern "C" fn _start(word: usize) -> ! {
     library(word);
-    machine::keep_all();
+    let machine = black_box(machine::make());
+    #[cfg(feature = "single")]
+    single::call_all(&machine, word);
     #[cfg(feature = "operations")]
     operations::call_all(word);
     #[cfg(feature = "display")]
     display::show_all(word);
+    black_box(&machine);
     loop {
         spin_loop();
     }
