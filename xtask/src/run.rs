@@ -37,15 +37,19 @@ pub(crate) fn run(args: &RunArgs) -> Result<Exit> {
     }
     let mut is_on_threads = false;
     for plan in plan_all(args)? {
+        let asked = plan.arch;
         let Some(plan) = settle(plan, args.arch.as_deref())? else {
             if exit == Exit::Pass {
                 exit = Exit::Skipped;
             }
             continue;
         };
-        // Without QEMU every architecture comes down to this one, which has to run once.
-        if plan.arch == Arch::Hosted && mem::replace(&mut is_on_threads, true) {
-            continue;
+        if plan.arch != asked {
+            // Every architecture without QEMU comes down to this one, which has to run once.
+            if mem::replace(&mut is_on_threads, true) {
+                continue;
+            }
+            println!("note: running the same scenario on threads of this machine instead (hosted)");
         }
         if !boot(&plan, &mut lines)? {
             exit = Exit::Fail;
@@ -114,7 +118,6 @@ fn settle(plan: Plan, asked: Option<&str>) -> Result<Option<Plan>> {
             anyhow::bail!("{missing}");
         }
         println!("note: {missing}");
-        println!("note: running the same scenario on threads of this machine instead (hosted)");
         return Ok(Some(on_threads(plan)));
     }
     if let Some(reason) = qemu::missing_accel(plan.accel) {
