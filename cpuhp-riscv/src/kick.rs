@@ -170,12 +170,16 @@ impl<F: Firmware> Engine<F> {
 
     /// Starts a hart again that the firmware says is off. False if it has been tried often enough.
     fn repeat(&self, record: &BootRecord) -> bool {
-        let repeats = record.repeats.load(Ordering::Relaxed);
         let order = (Ordering::Acquire, Ordering::Relaxed);
         let claimed = record
             .engine
             .compare_exchange(KICKED, CLAIMED, order.0, order.1);
-        if claimed.is_err() || repeats == MOST_REPEATS {
+        if claimed.is_err() {
+            // The word is somebody else's, who asks after the hart just now.
+            return true;
+        }
+        let repeats = record.repeats.load(Ordering::Relaxed);
+        if repeats == MOST_REPEATS {
             self.claimed_is_kicked(record);
             return false;
         }

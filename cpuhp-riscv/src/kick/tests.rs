@@ -57,6 +57,19 @@ fn a_kick_that_is_not_accounted_for_is_not_repeated() {
 }
 
 #[test]
+fn whoever_is_too_late_to_repeat_a_start_leaves_the_word_to_its_owner() {
+    let (engine, fake) = engine(vec![Script::GOOD; 2]);
+    engine.kick(id(1), 1, 0).unwrap();
+    // Two CPUs wait, and both have seen the start; the other one was faster.
+    let record = &engine.records[1];
+    record.engine.store(CLAIMED, Ordering::Relaxed);
+    let is_waiting = engine.repeat(record);
+    assert_eq!(record.engine.load(Ordering::Relaxed), CLAIMED);
+    assert!(is_waiting, "somebody repeats it: ask again later");
+    assert_eq!(fake.starts(1), 1);
+}
+
+#[test]
 fn the_mark_of_arrival_is_the_last_kicks() {
     let (engine, fake) = engine(vec![Script::GOOD; 2]);
     engine.kick(id(1), 1, 0).unwrap();
