@@ -368,14 +368,20 @@ impl<M: Machine> Engine<M> {
         }
     }
 
+    /// Whether some CPU is wanted again that has not come to rest yet. It will tell nobody when it does.
+    pub(crate) fn is_waking(&self) -> bool {
+        self.is_waking.load(Ordering::Relaxed) != 0
+    }
+
     /// Starts those of them that have come to rest since.
     ///
     /// Context: control CPU. One look at a flag, unless some CPU is wanted again.
     pub(crate) fn service(&self, now: impl Fn() -> u64) {
-        if self.is_waking.load(Ordering::Relaxed) == 0 {
+        if !self.is_waking() {
             return;
         }
-        self.is_waking.store(0, Ordering::Relaxed);
+        // Acquire: whoever set it has its word seen. A store could take its mark and miss the word.
+        self.is_waking.swap(0, Ordering::Acquire);
         let waking = |record: &&BootRecord| record.engine.load(Ordering::Acquire) == WAKING;
         for record in self.records.iter().filter(waking) {
             if !self.start_again(record, &now) {

@@ -63,7 +63,8 @@ impl Arm64 {
         disable_interrupts();
         if record.begin_sleep() {
             let mut until = deadline;
-            if self.is_unsettled.swap(0, Ordering::Relaxed) != 0 {
+            let is_unsettled = self.is_unsettled.swap(0, Ordering::Relaxed) != 0;
+            if is_unsettled || self.engine.is_waking() {
                 // A CPU that comes to rest tells nobody: look again.
                 until = until.min(self.now().saturating_add(self.look_again_ns));
             }

@@ -261,6 +261,7 @@ fn a_parked_cpu_is_released_once_it_is_in_its_slot() {
     engine.machine.calls();
     engine.service(|| 7);
     assert_eq!(engine.machine.calls(), [], "it is on its way still");
+    assert!(engine.is_waking(), "and has to be looked after");
     assert_eq!(engine.confirm(A, || 7), Confirm::Running);
     let slot = &slots[A.index()];
     let number = slot.rest();
@@ -274,6 +275,7 @@ fn a_parked_cpu_is_released_once_it_is_in_its_slot() {
     // With the value of its last kick: core has made no new one.
     let (entry, arg) = (ENTRY, context(A, 9));
     assert_eq!(slot.leave(number), Some(slot::Start { entry, arg }));
+    assert!(!engine.is_waking());
     engine.service(|| 7);
     assert_eq!(engine.machine.calls(), [], "once");
 }
