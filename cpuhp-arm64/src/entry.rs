@@ -92,7 +92,8 @@ struct Next(UnsafeCell<Option<Start>>);
 unsafe impl Sync for Next {}
 
 unsafe extern "C" {
-    /// First instruction of the entry code, and the end of its bytes.
+    /// First byte of the code that runs with caches off; first instruction of an AP; the end.
+    static cpuhp_arm64_rest_vectors: u8;
     static cpuhp_arm64_entry: u8;
     static cpuhp_arm64_entry_end: u8;
 }
@@ -136,7 +137,7 @@ pub(crate) unsafe fn install(
     // SAFETY: promise 1: nobody reads or writes it now.
     unsafe { *SHARED.next.0.get() = Some(start) };
     hardware.publish(Area::of(&SHARED));
-    let at = &raw const cpuhp_arm64_entry;
+    let at = &raw const cpuhp_arm64_rest_vectors;
     let len = (&raw const cpuhp_arm64_entry_end).addr() - at.addr();
     hardware.publish(Area { at, len });
     forget_instructions();
@@ -146,6 +147,7 @@ global_asm!(
     ".pushsection .text.cpuhp_arm64_entry, \"ax\", @progbits",
     // A CPU that takes an exception before it has the kernel's vectors stays here.
     ".balign 2048",
+    ".global cpuhp_arm64_rest_vectors",
     "cpuhp_arm64_rest_vectors:",
     ".rept 16",
     ".balign 128",

@@ -238,6 +238,16 @@ fn by_park_region(fake: Fake) -> (Wrong, u32) {
         }
         let [first, second] = &region.slots;
         first.park(fake, first.next());
+        // Core has parked it, and wants it again: on another stack, with the epoch it has.
+        give(&records[0], 0x9500);
+        engine.wake(A);
+        engine.service(|| 0);
+        let (entry, arg) = (PLACES.entry, PLACES.records + 7);
+        let start = Some(slot::Start { entry, arg });
+        same!("called back", first.wake(fake, 2), start);
+        start_reads(fake, records, arg)?;
+        arrive(&engine, A);
+        first.park(fake, first.next());
         same!("parked", engine.confirm(A, || 0), Confirm::Parked);
         give(&records[1], 0x9400);
         second.park(fake, second.next());
