@@ -312,8 +312,11 @@ impl<'a, P: Platform, T: Trace> Cpuhp<'a, P, T> {
     fn write_within(&self, limit_ns: u64) -> Result<WriteGuard<'_, 'a, P, T>, Refused> {
         let caller = self.platform().this_cpu();
         let guard = self.announce(caller)?;
-        let deadline = self.platform().now().saturating_add(limit_ns);
         let mut cursor = 0;
+        if guard.is_alone(&mut cursor) {
+            return Ok(guard);
+        }
+        let deadline = self.platform().now().saturating_add(limit_ns);
         while !guard.is_alone(&mut cursor) {
             if self.platform().now() >= deadline {
                 return Err(Refused(caller, Why::Busy));

@@ -5,6 +5,7 @@ use core::sync::atomic::Ordering;
 use cpuhp_core::{CpuId, Disabled, OpError, StateId, Which, Why};
 
 use crate::check;
+use crate::forward;
 use crate::machine::Machine;
 use crate::result::Stage;
 use crate::violation::Violation;
@@ -67,6 +68,7 @@ fn fixed<M: Machine>(stage: &Stage<'_, M>, cpu: CpuId) -> u32 {
     let Some(log) = stage.scene.cpu(cpu) else {
         return 0;
     };
+    forward::mark();
     log.fixed.store(1, Ordering::Relaxed);
     let refused = all_refused(stage, cpu, Why::NotSupported);
     log.fixed.store(0, Ordering::Relaxed);

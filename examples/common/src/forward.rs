@@ -35,6 +35,7 @@ impl<P: Platform> Forward<P> {
     /// Holds the next kick of `cpu` back. Context: control CPU, as of all these.
     pub(crate) fn hold(&self, cpu: CpuId) {
         if let Some(log) = log(cpu) {
+            mark();
             log.held.store(HOLD, Ordering::Relaxed);
         }
     }
@@ -59,6 +60,22 @@ fn log(cpu: CpuId) -> Option<&'static CpuLog> {
 
 fn timeout(fallback: u64) -> u64 {
     scene::get().map_or(fallback, |scene| scene.params.timeout_ns)
+}
+
+/// 1: some log says what the platform shall pretend of its CPU. Most scenarios pretend nothing, and ask often.
+static MARKED: AtomicU32 = AtomicU32::new(0);
+
+/// Begins to look at what the logs say: before the first that says anything.
+pub(crate) fn mark() {
+    MARKED.store(1, Ordering::Relaxed);
+}
+
+/// Returns the log of `cpu` if it may say something.
+fn marked(cpu: CpuId) -> Option<&'static CpuLog> {
+    match MARKED.load(Ordering::Relaxed) {
+        0 => None,
+        _ => log(cpu),
+    }
 }
 
 /// 1: the waits of APs are counted here, because the backend does not count polls. Written once.
@@ -123,7 +140,7 @@ impl<P: Platform> Platform for Forward<P> {
 
     fn confirm(&self, cpu: CpuId) -> Confirm {
         // A kick that is held back is on its way: the CPU may still come.
-        let held = log(cpu).is_some_and(|log| log.held.load(Ordering::Relaxed) > HOLD);
+        let held = marked(cpu).is_some_and(|log| log.held.load(Ordering::Relaxed) > HOLD);
         if held {
             Confirm::Running
         } else {
@@ -132,7 +149,7 @@ impl<P: Platform> Platform for Forward<P> {
     }
 
     fn present(&self, cpu: CpuId) -> bool {
-        let is_out = log(cpu).is_some_and(|log| log.unplugged.load(Ordering::Relaxed) != 0);
+        let is_out = marked(cpu).is_some_and(|log| log.unplugged.load(Ordering::Relaxed) != 0);
         !is_out && self.inner.present(cpu)
     }
 
@@ -214,7 +231,7 @@ impl<P: Platform> Platform for Forward<P> {
     }
 
     fn can_off(&self, cpu: CpuId) -> bool {
-        let is_fixed = log(cpu).is_some_and(|log| log.fixed.load(Ordering::Relaxed) != 0);
+        let is_fixed = marked(cpu).is_some_and(|log| log.fixed.load(Ordering::Relaxed) != 0);
         !is_fixed && self.inner.can_off(cpu)
     }
 

@@ -9,6 +9,7 @@ use cpuhp_core::{CpuId, CpuMask, CpuMaskMut, MaskWord, Table};
 use spin::Once;
 
 use crate::critical::Critical;
+use crate::forward;
 use crate::log::CpuLog;
 use crate::machine::Host;
 use crate::order::Order;
@@ -173,6 +174,7 @@ impl Scene {
     /// Says that `cpu` is listed and not plugged in, on a machine that plays that itself.
     pub fn unplug(&self, cpu: CpuId) {
         if let Some(log) = self.cpu(cpu) {
+            forward::mark();
             log.unplugged.store(1, Ordering::Relaxed);
         }
     }
