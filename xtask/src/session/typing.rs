@@ -83,8 +83,8 @@ fn shows(session: &mut Session, keys: &str, right: &str) -> Result<()> {
 /// TAB: words, CPUs, states and halves; as far as all agree, and a list where they do not.
 pub(super) fn completion(session: &mut Session) -> Result<()> {
     let all = "cpus  states  instances  up  down  target  fail  trace  ipi  park  help  quit";
-    shows(session, "\t", all)?;
-    shows(session, "t\t", "target  trace")?;
+    shows(session, "\t", &format!("\r\n{all}  \r\n"))?;
+    shows(session, "t\t", "\r\ntarget  trace  \r\n")?;
     shows(session, "zz\t", BELL)?;
     shows(session, "cpus \t", BELL)?;
     session.types("ins\t")?;
@@ -92,23 +92,23 @@ pub(super) fn completion(session: &mut Session) -> Result<()> {
     let lines = session.ask("")?;
     ensure!(lines.len() == 4, "completed instances: {lines:?}");
     // The monitor's own CPU cannot go down, and all others are up.
-    shows(session, "down \t", "1  2  3  all")?;
+    shows(session, "down \t", "\r\n1  2  3  all  \r\n")?;
     shows(session, "up \t", "up all ")?;
-    shows(session, "target \t", "0  1  2  3")?;
+    shows(session, "target \t", "\r\n0  1  2  3  \r\n")?;
     // A CPU is never sent to where it cannot rest.
     shows(session, "target 3 timer\t", BELL)?;
     shows(session, "target 3 ki\t", BELL)?;
     session.types("tar\t3 sch\t")?;
     session.until("target 3 sched:")?;
     session.types("\t")?;
-    session.until("sched:online  sched:active")?;
+    session.until("\r\nsched:online  sched:active  \r\n")?;
     session.types("o\t")?;
     session.until("target 3 sched:online ")?;
     session.expect("", "cpu3 state: 14 sched:online")?;
     session.types("fail 3 wor\t")?;
     session.until("fail 3 work:online")?;
     session.types("\t\t")?;
-    session.until("work:online:up  work:online:down")?;
+    session.until("\r\nwork:online:up  work:online:down  \r\n")?;
     session.types("d\t")?;
     session.until("work:online:down")?;
     session.expect("", "cpu3 fail: work:online:down")?;

@@ -46,6 +46,8 @@ pub(crate) fn run_connected(command: &mut Command, limit: Duration) -> Result<Fi
         println!("control-] ends the machine, whatever it does");
     }
     let asked_to_end = watch_signals()?;
+    // Before anything is shown: who sees the prompt may type.
+    let raw = Raw::enter()?;
     let started = Instant::now();
     let child = command
         .stdin(Stdio::piped())
@@ -66,13 +68,9 @@ pub(crate) fn run_connected(command: &mut Command, limit: Duration) -> Result<Fi
         is_ready,
         asked_to_end,
     };
-    let raw = Raw::enter();
-    let ended = raw.and_then(|raw| {
-        let ended = pump.run(child, started + limit);
-        drop(raw);
-        ended
-    });
+    let ended = pump.run(child, started + limit);
     drop(running);
+    drop(raw);
     let stdout = process::text(stdout);
     let ending = ended.with_context(|| format!("`{line}` was ended"))?;
     Ok(Finished {
