@@ -70,7 +70,13 @@ impl Board for Arm {
         }
     }
 
-    fn start(_cpu: CpuId, _entry: Entry) {
+    fn start(cpu: CpuId, _entry: Entry) {
+        if KERNEL
+            .backend()
+            .is_some_and(|backend| backend.boot_cpu() != cpu)
+        {
+            cpu::check_root(cpu);
+        }
         units::enter();
     }
 

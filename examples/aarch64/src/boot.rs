@@ -11,6 +11,8 @@
 //! | 0x80000000, 0xc0000000 | memory | nothing; devices at 0x40000000 |
 //! | 0x4000000000 | devices: the redistributors from the 124th on | nothing |
 //!
+//! At EL1 the upper half shows the same once more.
+//!
 //! Spec: Linux "Booting AArch64 Linux"; Arm ARM, "VMSAv8-64 translation table format descriptors".
 #![expect(
     unsafe_code,
@@ -31,7 +33,8 @@ const DEVICE: u64 = 3 << 53 | 1 << 10 | 1 << 2 | 1;
 const AT_EL2: u64 = 1 << 6;
 /// 39 bits of address, cached and shareable walks of 4 KiB tables, 40 bits out.
 const TCR: u64 = 25 | 1 << 8 | 1 << 10 | 3 << 12;
-const TCR_EL1: u64 = TCR | 1 << 23 | 2 << 32;
+/// The upper half likewise: each AP has a table of its own there.
+const TCR_EL1: u64 = TCR | 25 << 16 | 1 << 24 | 1 << 26 | 3 << 28 | 2 << 30 | 2 << 32;
 const TCR_EL2: u64 = TCR | 1 << 23 | 1 << 31 | 2 << 16;
 /// Bits that are to be one; stack alignment, instruction cache, data cache, MMU.
 const SCTLR_EL1: u64 = 0x30d0_0800 | 1 << 3 | 1 << 12 | 1 << 2 | 1;
@@ -71,7 +74,7 @@ global_asm!(
     "msr mair_el1, x3",
     "msr tcr_el1, x2",
     "msr ttbr0_el1, x1",
-    "msr ttbr1_el1, xzr",
+    "msr ttbr1_el1, x1",
     "msr cpacr_el1, x5",
     "isb",
     "tlbi vmalle1",
@@ -130,6 +133,7 @@ global_asm!(
     ".popsection",
     ".pushsection .rodata.boot, \"a\", @progbits",
     ".balign 4096",
+    ".global boot_table_virt_el1",
     "boot_table_virt_el1:",
     ".quad {device}",
     ".set at, 1",
@@ -140,6 +144,7 @@ global_asm!(
     ".zero 8 * 252",
     ".quad (256 << 30) + {device}",
     ".zero 8 * 255",
+    ".global boot_table_virt_el2",
     "boot_table_virt_el2:",
     ".quad {device} + {at_el2}",
     ".set at, 1",
@@ -151,6 +156,7 @@ global_asm!(
     ".quad (256 << 30) + {device} + {at_el2}",
     ".zero 8 * 255",
     // The image lies 1 GiB lower in memory than it is linked.
+    ".global boot_table_raspi",
     "boot_table_raspi:",
     ".quad boot_table_raspi_low - 0x40000000 + 3",
     ".quad boot_table_raspi_low - 0x40000000 + 3",
@@ -188,8 +194,34 @@ global_asm!(
     main = sym boot_main,
 );
 
+/// A translation table.
+type Table = [u64; 512];
+
 unsafe extern "C" {
     static boot_stack: u8;
+    static boot_table_virt_el1: Table;
+    static boot_table_virt_el2: Table;
+    static boot_table_raspi: Table;
+}
+
+/// Returns the table that the boot CPU translates by.
+pub(crate) fn table() -> &'static Table {
+    let level: u64;
+    // SAFETY: reading the register changes nothing.
+    unsafe {
+        core::arch::asm!("mrs {}, CurrentEL", out(reg) level,
+            options(nomem, nostack, preserves_flags));
+    }
+    if crate::raspi::is_here() {
+        // SAFETY: static, and never written.
+        unsafe { &boot_table_raspi }
+    } else if level >> 2 == 2 {
+        // SAFETY: as above.
+        unsafe { &boot_table_virt_el2 }
+    } else {
+        // SAFETY: as above.
+        unsafe { &boot_table_virt_el1 }
+    }
 }
 
 /// Returns the stack the boot CPU began on, which nobody needs once that CPU has been off.
