@@ -168,7 +168,7 @@ pub(crate) fn forget_instructions() {
 }
 
 /// Completes every access before it, for every observer.
-fn barrier() {
+pub(crate) fn barrier() {
     // SAFETY: orders only.
     unsafe { asm!("dsb sy", options(nostack, preserves_flags)) };
 }
