@@ -217,16 +217,22 @@ impl Riscv {
 
     /// Rests the calling AP, after `ap_run` returned.
     ///
-    /// Context: the AP, on its own stack, which it leaves. [`Rest::Park`] stands on this crate's code, the
-    /// boot hart's page table and the record.
+    /// [`Rest::Off`] gives it to the firmware. [`Rest::Park`], or a firmware that refuses, lets it stand on this
+    /// crate's code, the boot hart's page table and the record.
+    ///
+    /// Context: the AP, on its own stack, which it leaves.
     pub fn rest(&self, how: Rest) -> ! {
         csr::disable_interrupts();
-        match (how, self.record((self.this_cpu)())) {
-            // SAFETY: interrupts are off, core needs nothing of a CPU that rests, nor does the kernel of its
-            // stack (promise 5); promise 4 for the page table.
-            (Rest::Park, Some(record)) => unsafe { entry::park(record) },
-            (Rest::Off | Rest::Park, _) => entry::stop(),
+        let Some(record) = self.record((self.this_cpu)()) else {
+            entry::stop()
+        };
+        if how == Rest::Off {
+            // Returns only if firmware refuses: then the hart rests all the same, and a kick releases it.
+            let _code = Sbi::hart_stop();
         }
+        // SAFETY: interrupts are off, core needs nothing of a CPU that rests, nor does the kernel of its stack
+        // (promise 5); promise 4 for the page table.
+        unsafe { entry::park(record) }
     }
 }
 

@@ -257,10 +257,9 @@ pub(crate) unsafe fn park(record: &'static BootRecord) -> ! {
     unsafe { cpuhp_riscv_park(record, number) }
 }
 
-/// Gives the calling hart back to the firmware, from which a kick brings it back.
+/// Gives a hart back to the firmware that has no record to rest on.
 ///
-/// A firmware that refuses keeps it asleep, and `confirm` says what is true: it runs. It is asked again at
-/// every interrupt.
+/// A firmware that refuses keeps it asleep, and is asked again at every interrupt.
 pub(crate) fn stop() -> ! {
     loop {
         let _code = Sbi::hart_stop();

@@ -23,7 +23,7 @@
 //! 7. `Riscv::rest` calls `sbi_hart_stop` on the hart itself.
 //! 8. `Platform::confirm` asks the firmware: `STOPPED` alone is off. The boot hart can go this way too.
 //! 9. The next kick is the same as the first.
-//! 10. A hart that came too late is parked: it stands on the entry code, the boot hart's page table and its
+//! 10. A hart that came too late, or that the firmware refuses to stop, is parked: it stands on the entry code, the boot hart's page table and its
 //!     record, off everything PREPARE made, until `Platform::unpark`.
 //!
 //! The firmware is never believed further than its words go: success means "kicked", and alive is what
