@@ -34,8 +34,8 @@ impl<'w> Control<'w> {
         self.drive(AP, target, flags)
     }
 
-    /// Drives the AP to `target`, once `write` has been done under the lock: so that the fence of the
-    /// lock, which lies before it, cannot carry what it writes.
+    /// Drives the AP to `target`; `write` is done once the operation has begun, and before its first poll:
+    /// so the fences of the lock and of the claim, which lie before it, cannot carry what it writes.
     pub(crate) fn write_and_go(&self, target: StateId, write: impl FnOnce()) -> Ended {
         self.drive_after(AP, target, OpFlags::empty(), write)
     }
@@ -56,8 +56,8 @@ impl<'w> Control<'w> {
             return None;
         }
         let guard = self.hp.try_write().expect("nobody else takes the lock");
-        write();
         let mut op = guard.op(cpu, target, flags).expect("a legal operation");
+        write();
         self.world.note(Event::Begin(cpu, target));
         self.world.on(BOOT).waits.set(0);
         loop {
