@@ -122,6 +122,8 @@ struct Cpu {
     fate: Fate,
     /// When the running step wants to be called again; 0 = no timer.
     timer: u64,
+    /// Whether it has said its last word: the power goes off soon, and nothing is asked of it.
+    is_leaving: bool,
 }
 
 impl VirtualTime {
@@ -131,6 +133,7 @@ impl VirtualTime {
             power: Power::Off,
             fate: Fate::Prompt,
             timer: 0,
+            is_leaving: false,
         };
         let mut cpus = vec![off; cpus as usize];
         if let Some(boot) = cpus.first_mut() {
@@ -258,6 +261,7 @@ impl VirtualTime {
                 let mut state = self.lock();
                 if let Some(slot) = state.cpus.get_mut(cpu.index()) {
                     slot.power = Power::Off;
+                    slot.is_leaving = false;
                 }
                 state.wake = Wake::Here;
             }
@@ -275,6 +279,10 @@ impl VirtualTime {
                 let Some(slot) = state.cpus.get_mut(cpu.index()) else {
                     return;
                 };
+                // A late interrupt.
+                if slot.is_leaving {
+                    return;
+                }
                 let call = match slot.power {
                     Power::Running => Call::Poll,
                     Power::Parked => Call::Enter,
@@ -315,7 +323,10 @@ impl VirtualTime {
                 slot.power = Power::Parked;
                 state.wake = Wake::Here;
             }
-            ApNext::Off => state.queue.add(now + latencies.off, Event::PowerOff(cpu)),
+            ApNext::Off => {
+                slot.is_leaving = true;
+                state.queue.add(now + latencies.off, Event::PowerOff(cpu));
+            }
             // Only a start that the core does not know rests; a nested poll changes nothing.
             ApNext::Refused(_) if call == Call::Enter => slot.power = Power::Off,
             ApNext::Refused(_) => {}
