@@ -114,6 +114,7 @@ impl<'a, P: Platform, T: Trace> Cpuhp<'a, P, T> {
         for section in [Section::Prepare, Section::Starting, Section::Online] {
             Self::mark_entered(rec, section);
         }
+        self.open_calls(cpu);
         self.storage.add(Kind::Available, cpu);
         self.storage.add(Kind::Online, cpu);
         let word = rec.edges.look();

@@ -4,6 +4,8 @@
 //! loops for another CPU, touches only its own record and its bits in the masks. Cannot be misused
 //! into undefined behaviour: a wrong caller is refused and nothing is touched.
 
+mod answer;
+
 use crate::cpu::CpuId;
 use crate::drive::pause;
 use crate::error::StepError;
@@ -15,53 +17,7 @@ use crate::record::Record;
 use crate::step::{Direction, How, Rollback, Section, StateId};
 use crate::trace::Trace;
 
-/// What an AP does after a poll.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[must_use = "the answer says what this CPU has to do"]
-pub enum ApNext {
-    /// Wait, by [`Platform::wait`] or another way that the hotplug wake-up ends, and poll again. Once the
-    /// CPU is up this means that a step asked to be called again, which nobody notifies for: poll after
-    /// a short time of your own.
-    Wait,
-    /// Inside STARTING: [`Platform::relax`] and poll again, interrupts stay off.
-    Spin,
-    /// Up, with nothing to do: run what the kernel likes, poll when [`Cpuhp::has_work`].
-    Idle,
-    /// Power off, now. The core has forgotten this CPU.
-    Off,
-    /// Leave everything PREPARE made and rest until [`Cpuhp::parked_poll`] says so.
-    Park,
-    /// Nothing was touched.
-    Refused(Misuse),
-}
-
-/// Why a poll was refused.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-#[non_exhaustive]
-pub enum Misuse {
-    /// The number is not below the number of records.
-    NoSuchCpu,
-    /// Another CPU than the one that calls.
-    WrongCpu,
-    /// Another context of this CPU is inside: a callback, an interrupt, a second thread.
-    Reentered,
-    /// A start of an earlier kick.
-    Stale,
-    /// An entry of a CPU that has arrived already, or has left.
-    NotStarted,
-}
-
-/// How [`Cpuhp::ap_run`] ended: what the backend's `rest` is to do.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[must_use = "the answer says how this CPU has to rest"]
-pub enum ApExit {
-    /// Power off.
-    Off,
-    /// Rest off everything PREPARE made, until wanted again.
-    Park,
-    /// This start was refused; nothing was touched. Rest.
-    Stale,
-}
+pub use answer::{ApExit, ApNext, Misuse};
 
 /// What one look at the record came to.
 enum Flow {
@@ -95,8 +51,7 @@ const LEAVING: u32 = 4;
 impl<P: Platform, T: Trace> Cpuhp<'_, P, T> {
     /// Runs the AP's side until the CPU has to rest: arrival, STARTING, then every request.
     ///
-    /// The CPU does nothing else meanwhile; the crate's documentation shows the loop of a kernel that wants
-    /// it for other work.
+    /// It serves its calls as well, and nothing else: the crate's documentation shows a loop of a kernel's own.
     ///
     /// Context: the AP, from its entry code, interrupts off, on the stack PREPARE made. Waits through
     /// [`Platform::wait`] and [`Platform::relax`]; returns when the CPU leaves.
@@ -115,6 +70,7 @@ impl<P: Platform, T: Trace> Cpuhp<'_, P, T> {
                 ApNext::Wait | ApNext::Idle | ApNext::Refused(Misuse::Reentered) => {
                     let until = self.ap_deadline(cpu, next, &mut waiting);
                     self.platform().wait(Who::Ap(cpu), until);
+                    self.serve_calls(cpu);
                 }
                 ApNext::Refused(_) => return ApExit::Stale,
             }
@@ -298,6 +254,7 @@ impl<P: Platform, T: Trace> Cpuhp<'_, P, T> {
         Self::mark_entered(rec, Section::Starting);
         rec.mode.set(IDLE);
         rec.since.set(0);
+        self.open_calls(cpu);
         self.storage.add(Kind::Available, cpu);
         let next = rec.edges.ap_up(word);
         self.edge(cpu, word.tag(), next.tag());
@@ -417,8 +374,11 @@ impl<P: Platform, T: Trace> Cpuhp<'_, P, T> {
     fn ap_leave(&self, cpu: CpuId, rec: &Record, word: Word) -> Flow {
         if word.tag() == Tag::Up {
             if rec.mode.get() != LEAVING {
-                rec.mode.set(LEAVING);
                 self.platform().enter_atomic();
+                if !self.close_calls(cpu) {
+                    return Flow::Return(ApNext::Wait);
+                }
+                rec.mode.set(LEAVING);
                 self.storage.take(Kind::Available, cpu);
             }
             let kick = self.table().kick();

@@ -1,8 +1,8 @@
 //! An atomic `Option<&'static T>`: the only file of the core with `unsafe`.
 //!
-//! Dynamic states and instance lists keep references that other CPUs read while they change. A word
-//! that holds nothing but null or a `&'static T` can be turned back into one; that is all this file
-//! promises.
+//! Dynamic states, instance lists and call queues keep references that other CPUs read while they change.
+//! A word that holds nothing but null, one mark or a `&'static T` can be turned back into one; that is all
+//! this file promises.
 #![expect(
     unsafe_code,
     reason = "a pointer that was stored as a reference is read back as one"
@@ -40,6 +40,101 @@ impl<T: Sync> AtomicRef<T> {
             core::ptr::from_ref(to).cast_mut()
         });
         self.cell.store(at, Ordering::Release);
+    }
+}
+
+/// What an [`AtomicLink`] holds.
+pub(crate) enum Link<T: 'static> {
+    /// Null: how a zeroed cell begins.
+    Closed,
+    /// The one value that is no address of a `T`.
+    Open,
+    To(&'static T),
+}
+
+impl<T> Clone for Link<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for Link<T> {}
+
+/// A cell that is closed, open, or refers to a `T` that lives for ever. Each access names its ordering.
+pub(crate) struct AtomicLink<T: 'static> {
+    /// As in [`Link`]; written by `raw` of one only. Private to this file.
+    cell: AtomicPtr<T>,
+}
+
+/// An address at which no aligned `T` can be.
+const OPEN: usize = 1;
+
+impl<T: Sync> AtomicLink<T> {
+    const ALIGNED: () = assert!(align_of::<T>() > OPEN, "the mark is no address of a `T`");
+
+    zero_const! {
+        /// Makes a closed cell.
+        pub(crate) fn new() -> Self {
+            let () = Self::ALIGNED;
+            Self { cell: AtomicPtr::new(core::ptr::null_mut()) }
+        }
+    }
+
+    pub(crate) fn get(&self, order: Ordering) -> Link<T> {
+        read(self.cell.load(order))
+    }
+
+    pub(crate) fn set(&self, to: Link<T>, order: Ordering) {
+        self.cell.store(raw(to), order);
+    }
+
+    /// Sets the cell and returns what it held.
+    pub(crate) fn swap(&self, to: Link<T>, order: Ordering) -> Link<T> {
+        read(self.cell.swap(raw(to), order))
+    }
+
+    /// Sets the cell if it holds `seen`.
+    ///
+    /// # Errors
+    /// What it holds instead, read without any ordering.
+    pub(crate) fn replace(
+        &self,
+        seen: Link<T>,
+        to: Link<T>,
+        order: Ordering,
+    ) -> Result<(), Link<T>> {
+        let replaced = self
+            .cell
+            .compare_exchange(raw(seen), raw(to), order, Ordering::Relaxed);
+        replaced.map(|_| ()).map_err(read)
+    }
+}
+
+fn raw<T>(link: Link<T>) -> *mut T {
+    match link {
+        Link::Closed => core::ptr::null_mut(),
+        Link::Open => core::ptr::without_provenance_mut(OPEN),
+        Link::To(to) => core::ptr::from_ref(to).cast_mut(),
+    }
+}
+
+/// Context: `at` comes from the cell of an [`AtomicLink`], so from [`raw`].
+fn read<T: Sync>(at: *mut T) -> Link<T> {
+    if at.addr() == OPEN {
+        return Link::Open;
+    }
+    // SAFETY: the mark is gone, so `at` is null or was made from a `&'static T`: aligned, never freed,
+    // never exclusively borrowed; `T: Sync` lets any CPU read it.
+    unsafe { at.as_ref() }.map_or(Link::Closed, Link::To)
+}
+
+impl<T: Sync> fmt::Debug for AtomicLink<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.get(Ordering::Relaxed) {
+            Link::Closed => "AtomicLink(closed)",
+            Link::Open => "AtomicLink(open)",
+            Link::To(_) => "AtomicLink(set)",
+        })
     }
 }
 

@@ -6,6 +6,7 @@
 
 use core::cell::Cell;
 
+use crate::call::{CallQueue, Calling};
 use crate::cpu::CpuId;
 use crate::error::Why;
 use crate::handshake::Tag;
@@ -25,6 +26,8 @@ pub struct Cpuhp<'a, P: Platform, T: Trace = ()> {
     trace: T,
     table: &'a Table,
     pub(crate) storage: Storage<'a>,
+    /// The calls to other CPUs, if this machine has them.
+    pub(crate) calling: Option<Calling<'a, P, T>>,
 }
 
 /// What is to be called.
@@ -51,7 +54,18 @@ impl<'a, P: Platform, T: Trace> Cpuhp<'a, P, T> {
             trace,
             table,
             storage,
+            calling: None,
         }
+    }
+
+    /// Lets CPUs call each other ([`Self::call`]): one queue per CPU, all of them fresh. Without it
+    /// nothing of calls is linked but the question whether there are queues.
+    ///
+    /// Comes before [`Self::adopt_boot_cpu`].
+    #[must_use]
+    pub const fn with_calls(mut self, queues: &'a [CallQueue]) -> Self {
+        self.calling = Some(Calling::new(queues));
+        self
     }
 
     // ---- looking: lock-free, possibly stale
@@ -164,7 +178,7 @@ impl<'a, P: Platform, T: Trace> Cpuhp<'a, P, T> {
         }
     }
 
-    fn context_mark(&self) -> u32 {
+    pub(crate) fn context_mark(&self) -> u32 {
         self.platform.context().wrapping_add(1).max(1)
     }
 

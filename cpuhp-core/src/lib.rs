@@ -74,7 +74,8 @@
 //! # Where things are
 //!
 //! `everyday` and `machine` are the blocking forms. `op` moves one CPU, `bulk` many; `ap` is the moved
-//! CPU's side. Both sides meet in `handshake` and nowhere else. `decide` says what comes next, `walk` runs steps, `table` knows the order.
+//! CPU's side. Both sides meet in `handshake` and nowhere else. `decide` says what comes next, `walk` runs
+//! steps, `table` knows the order. `call` has functions run on other CPUs.
 #![no_std]
 #![warn(missing_docs)]
 
@@ -82,6 +83,7 @@ mod adopt;
 mod ap;
 mod aref;
 mod bulk;
+mod call;
 mod control;
 mod cpu;
 mod decide;
@@ -113,6 +115,7 @@ mod walk;
 pub use adopt::BootSteps;
 pub use ap::{ApExit, ApNext, Misuse};
 pub use bulk::{BulkOp, BulkReport, Policy, Which};
+pub use call::{Call, CallError, CallFn, CallQueue, CallReport};
 pub use control::{ControlError, ControlRequest};
 pub use cpu::{CpuId, HwId};
 pub use error::{
@@ -129,13 +132,13 @@ pub use owner::OwnerLock;
 pub use platform::{Confirm, KickOutcome, Platform, Who};
 pub use record::{DynSlot, Record};
 pub use register::{Calls, RegisterError, RegisterOp, Registered, StateHandle};
-pub use ring::{Event, Recorder, Ring, RingCursor, What};
+pub use ring::{Called, Event, Recorder, Ring, RingCursor, What};
 pub use step::{
     Ctx, Direction, Entry, StartFn, StartStep, StateId, Step, StepFlags, StepFn, StepResult,
 };
 pub use storage::{Storage, Store};
 pub use table::{DynRange, Table};
-pub use trace::{StepEvent, Trace};
+pub use trace::{CallEvent, CallStage, Ipi, StepEvent, Trace};
 
 #[doc(hidden)]
 pub use table::Sections;

@@ -126,6 +126,15 @@ pub trait Platform: Sync {
         self.notify_ap(cpu);
     }
 
+    /// Makes `cpu` look at its queue of calls: the first one has come, or the first since it looked.
+    ///
+    /// Whatever `cpu` does then, it has to come to [`crate::Cpuhp::poll_calls`] soon: out of a wait, or by an
+    /// interrupt. Orders every earlier store before. Context: any CPU, interrupts on or off. Default:
+    /// [`Self::notify_ap`], which is right where that interrupts a CPU that does not wait.
+    fn ipi(&self, cpu: CpuId) {
+        self.notify_ap(cpu);
+    }
+
     /// Closes interrupts on the calling AP, before its first STARTING step in either direction.
     fn enter_atomic(&self) {}
 
@@ -216,6 +225,9 @@ impl<P: Platform> Platform for &P {
     }
     fn unpark(&self, cpu: CpuId) {
         (**self).unpark(cpu);
+    }
+    fn ipi(&self, cpu: CpuId) {
+        (**self).ipi(cpu);
     }
     fn enter_atomic(&self) {
         (**self).enter_atomic();

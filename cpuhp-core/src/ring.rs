@@ -4,12 +4,16 @@
 //! when it is whole; a reader takes a slot only if the number was the expected one before and after. An
 //! interrupt that meets its own CPU in the middle of a slot drops its event, which is counted.
 
+use core::panic::Location;
+
+use crate::aref::AtomicRef;
+use crate::call::CallError;
 use crate::cpu::CpuId;
 use crate::error::StepError;
 use crate::handshake::Tag;
 use crate::step::{Direction, StateId, StepResult};
 use crate::sync::{AtomicU32, Ordering, fence, zero_array, zero_const};
-use crate::trace::{StepEvent, Trace};
+use crate::trace::{CallEvent, CallStage, Ipi, StepEvent, Trace};
 
 /// What happened.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -25,6 +29,23 @@ pub enum What {
     Edge(Tag, Tag),
     /// The CPU was kicked, for this epoch.
     Kick(u16),
+    /// A call to the CPU went on.
+    Call(Called),
+}
+
+/// A recorded event of a call; as in [`CallEvent`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Called {
+    /// What happened.
+    pub stage: CallStage,
+    /// The address of the node.
+    pub node: usize,
+    /// How often it had been used before.
+    pub turn: u32,
+    /// The CPU that calls.
+    pub from: CpuId,
+    /// Where in the source.
+    pub site: Option<&'static Location<'static>>,
 }
 
 /// One recorded event. Names are looked up in the table when it is shown.
@@ -44,20 +65,22 @@ pub struct Event {
     pub what: What,
 }
 
-/// Words of one event in a slot.
-const WORDS: usize = 5;
+/// Words of one event in a slot: four of a call follow the five of every event.
+const WORDS: usize = 9;
 
 #[derive(Debug)]
 struct Slot {
     /// 2n + 1 while event n is written, 2n + 2 when it is whole; 0 = never used.
     number: AtomicU32,
     words: [AtomicU32; WORDS],
+    /// Of a call, the place in the source.
+    site: AtomicRef<Location<'static>>,
 }
 
 impl Slot {
     zero_const! {
         fn new() -> Self {
-            Self { number: AtomicU32::new(0), words: zero_array!(AtomicU32::new(0); WORDS) }
+            Self { number: AtomicU32::new(0), words: zero_array!(AtomicU32::new(0); WORDS), site: AtomicRef::new() }
         }
     }
 }
@@ -166,7 +189,7 @@ impl<const SLOTS: usize> PerCpu<SLOTS> {
         self.slots.get(number as usize & (SLOTS - 1))
     }
 
-    fn write(&self, words: [u32; WORDS]) {
+    fn write(&self, words: [u32; WORDS], site: Option<&'static Location<'static>>) {
         let number = self.head.fetch_add(1, Ordering::Release);
         let Some(slot) = self.slot(number) else {
             return;
@@ -189,6 +212,9 @@ impl<const SLOTS: usize> PerCpu<SLOTS> {
         for (word, value) in slot.words.iter().zip(words) {
             word.store(value, Ordering::Relaxed);
         }
+        if site.is_some() {
+            slot.site.set(site);
+        }
         // Release: pairs with `read`.
         slot.number.store(even, Ordering::Release);
     }
@@ -204,9 +230,10 @@ impl<const SLOTS: usize> PerCpu<SLOTS> {
         for (value, word) in words.iter_mut().zip(&slot.words) {
             *value = word.load(Ordering::Relaxed);
         }
+        let site = slot.site.get();
         // Acquire: a word of a later event is seen no earlier than its number.
         fence(Ordering::Acquire);
-        (slot.number.load(Ordering::Relaxed) == even).then(|| decode(words))
+        (slot.number.load(Ordering::Relaxed) == even).then(|| decode(words, site))
     }
 }
 
@@ -215,12 +242,25 @@ const EXIT: u32 = 1;
 const FAULT: u32 = 2;
 const EDGE: u32 = 3;
 const KICK: u32 = 4;
+const CALL: u32 = 5;
 const DOWN: u32 = 1 << 4;
 const BACK: u32 = 1 << 5;
 
-/// Words: time low, time high, CPU, `state` in 16..32 with kind and flags below, the value.
+/// Words: time low, time high, CPU, `state` in 16..32 with kind and flags below, the value; of a call, with
+/// its stage as the value, caller, turn, node low, node high.
 #[expect(clippy::cast_possible_truncation, reason = "fields of packed words")]
-fn decode([low, high, cpu, packed, value]: [u32; WORDS]) -> Event {
+fn decode(words: [u32; WORDS], site: Option<&'static Location<'static>>) -> Event {
+    let [
+        low,
+        high,
+        cpu,
+        packed,
+        value,
+        from,
+        turn,
+        node_low,
+        node_high,
+    ] = words;
     let what = match packed & 0xf {
         ENTER => What::Enter,
         EXIT => What::Exit(StepError::from_word(value)),
@@ -229,7 +269,14 @@ fn decode([low, high, cpu, packed, value]: [u32; WORDS]) -> Event {
             Tag::from_bits(value & 0xff),
             Tag::from_bits(value >> 8 & 0xff),
         ),
-        _ => What::Kick(value as u16),
+        KICK => What::Kick(value as u16),
+        _ => What::Call(Called {
+            stage: stage(value),
+            node: (u64::from(node_low) | u64::from(node_high) << 32) as usize,
+            turn,
+            from: CpuId::new(from),
+            site,
+        }),
     };
     Event {
         at: u64::from(low) | u64::from(high) << 32,
@@ -245,12 +292,42 @@ fn decode([low, high, cpu, packed, value]: [u32; WORDS]) -> Event {
     }
 }
 
+/// Every stage of a call; its place is its number in a slot.
+const STAGES: [CallStage; 11] = [
+    CallStage::Queued,
+    CallStage::Pushed(Ipi::Sent),
+    CallStage::Pushed(Ipi::Coalesced),
+    CallStage::Pushed(Ipi::Own),
+    CallStage::Entry,
+    CallStage::Exit,
+    CallStage::Refused(CallError::NoSuchCpu),
+    CallStage::Refused(CallError::Offline),
+    CallStage::Refused(CallError::Busy),
+    CallStage::Refused(CallError::WouldDeadlock),
+    CallStage::Refused(CallError::Timeout),
+];
+
+fn stage(number: u32) -> CallStage {
+    let stage = STAGES.get(number as usize);
+    stage.copied().unwrap_or(CallStage::Queued)
+}
+
 impl<const CPUS: usize, const SLOTS: usize> Recorder<'_, CPUS, SLOTS> {
-    #[expect(clippy::cast_possible_truncation, reason = "split into two words")]
     fn record(&self, cpu: CpuId, packed: u32, value: u32) {
+        self.write([cpu.get(), packed, value, 0, 0, 0, 0], None);
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "split into two words")]
+    fn write(
+        &self,
+        [cpu, packed, value, from, turn, low, high]: [u32; WORDS - 2],
+        site: Option<&'static Location<'static>>,
+    ) {
         let now = (self.now)();
+        let (now, later) = (now as u32, (now >> 32) as u32);
         if let Some(ring) = self.ring.cpus.get((self.this_cpu)().index()) {
-            ring.write([now as u32, (now >> 32) as u32, cpu.get(), packed, value]);
+            let words = [now, later, cpu, packed, value, from, turn, low, high];
+            ring.write(words, site);
         }
     }
 
@@ -283,6 +360,15 @@ impl<const CPUS: usize, const SLOTS: usize> Trace for Recorder<'_, CPUS, SLOTS> 
     }
     fn kick(&self, cpu: CpuId, epoch: u16) {
         self.record(cpu, KICK, u32::from(epoch));
+    }
+    #[expect(clippy::cast_possible_truncation, reason = "split into two words")]
+    fn call(&self, event: &CallEvent) {
+        let stage = STAGES.iter().position(|stage| *stage == event.stage);
+        let stage = stage.unwrap_or(0) as u32;
+        let (from, node) = (event.from.get(), event.node as u64);
+        let (low, high) = (node as u32, (node >> 32) as u32);
+        let words = [event.cpu.get(), CALL, stage, from, event.turn, low, high];
+        self.write(words, Some(event.site));
     }
 }
 

@@ -4,7 +4,7 @@ use std::vec::Vec;
 use super::*;
 
 fn event(number: u32) -> [u32; WORDS] {
-    [number, 0, 0, EXIT, number]
+    [number, 0, 0, EXIT, number, 0, 0, 0, 0]
 }
 
 fn drained<const CPUS: usize, const SLOTS: usize>(
@@ -22,9 +22,9 @@ fn events_come_in_order_and_the_oldest_are_overwritten_and_counted() {
         for read_before in 0..=written {
             let ring = Ring::<1, 4>::new();
             let mut cursor = RingCursor::default();
-            (0..read_before).for_each(|n| ring.cpus[0].write(event(n)));
+            (0..read_before).for_each(|n| ring.cpus[0].write(event(n), None));
             let (first, lost_before) = drained(&ring, &mut cursor);
-            (read_before..written).for_each(|n| ring.cpus[0].write(event(n)));
+            (read_before..written).for_each(|n| ring.cpus[0].write(event(n), None));
             let (then, lost) = drained(&ring, &mut cursor);
             let from =
                 |begin: u32, end: u32| u64::from(begin.max(end.saturating_sub(4)))..u64::from(end);
@@ -44,12 +44,12 @@ fn a_nested_writer_loses_nothing_uncounted() {
         let ring = Ring::<1, 4>::new();
         let cpu = &ring.cpus[0];
         let before = 2;
-        (0..before).for_each(|n| cpu.write(event(n)));
+        (0..before).for_each(|n| cpu.write(event(n), None));
         // The outer writer has its number, and its slot is odd.
         let outer = cpu.head.fetch_add(1, Ordering::Relaxed);
         let slot = cpu.slot(outer).unwrap();
         slot.number.store(outer * 2 + 1, Ordering::Relaxed);
-        (0..nested).for_each(|n| cpu.write(event(100 + n)));
+        (0..nested).for_each(|n| cpu.write(event(100 + n), None));
         let mut cursor = RingCursor::default();
         let (mid, lost_mid) = drained(&ring, &mut cursor);
         // It goes on, and what it wrote was overtaken or comes too late for this reader.
@@ -58,7 +58,7 @@ fn a_nested_writer_loses_nothing_uncounted() {
             .zip(event(outer))
             .for_each(|(word, value)| word.store(value, Ordering::Relaxed));
         slot.number.store(outer * 2 + 2, Ordering::Release);
-        cpu.write(event(200));
+        cpu.write(event(200), None);
         let (end, lost_end) = drained(&ring, &mut cursor);
         let seen = u32::try_from(mid.len() + end.len()).unwrap();
         assert_eq!(
@@ -78,7 +78,7 @@ fn numbers_wrap() {
     ring.cpus[0].head.store(start, Ordering::Relaxed);
     let mut cursor = RingCursor { next: start };
     for n in 0..12 {
-        ring.cpus[0].write(event(n));
+        ring.cpus[0].write(event(n), None);
         assert_eq!(drained(&ring, &mut cursor), (vec![u64::from(n)], 0));
     }
 }
