@@ -83,9 +83,8 @@ impl Arm64 {
     /// 3. The calling CPU is the boot CPU with its final vectors, translation and per-CPU base; `this_cpu`
     ///    is right on every CPU from its first Rust instruction on. If it is `None`, nothing else uses the
     ///    thread-id register of this exception level. At EL2 nothing else uses CNTVOFF_EL2.
-    /// 4. `ap_main`, the entry code and the boot CPU's tables stay mapped and as they are while the backend
-    ///    lives, even if the boot CPU goes off, and each `root` until its CPU is; all of them map code and
-    ///    records where the boot CPU's do. The boot CPU's lower half (TTBR0), and at EL2 each `root`, map the
+    /// 4. `ap_main`, the entry code and each `root` stay mapped and as they are while the backend lives,
+    ///    even if the boot CPU goes off. The boot CPU's lower half (TTBR0), and at EL2 each `root`, map the
     ///    entry code and the park region at their physical addresses, executable. The region is nobody
     ///    else's, also after this kernel.
     /// 5. The stack given in [`BootRecord::set`] belongs to that CPU alone until core runs the

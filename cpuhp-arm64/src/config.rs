@@ -115,8 +115,8 @@ pub struct CpuDesc {
 pub enum WakeMethod {
     /// PSCI `CPU_ON`; it goes off by `CPU_OFF`, and `AFFINITY_INFO` tells.
     Psci,
-    /// An address in a word of memory that it watches. It cannot go off again: it rests in a
-    /// [`ParkRegion`], or without one in this kernel's text.
+    /// An address in a word of memory that it watches. It cannot go off again, but may rest in a
+    /// [`ParkRegion`].
     SpinTable {
         /// Physical address of the word (`cpu-release-addr`).
         release: u64,
@@ -260,8 +260,7 @@ pub struct Config<I> {
     pub conduit: Option<Conduit>,
     /// What wakes a CPU that waits.
     pub wake: Wake,
-    /// Memory where CPUs rest. `None`: those started by PSCI are powered off, others rest in this
-    /// kernel's text.
+    /// Memory where CPUs rest. `None`: those started by PSCI are powered off, others stay up.
     pub park: Option<ParkRegion>,
 }
 
@@ -278,11 +277,11 @@ pub struct Caps {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum Stop {
-    /// It cannot: there is no such CPU.
+    /// It cannot: no firmware takes it, and there is no memory of its own where it could rest.
     Never,
     /// Firmware powers it off.
     Firmware,
-    /// It rests in its slot of the park region, or without one in this kernel's text.
+    /// It rests in its slot of the park region.
     Park,
 }
 

@@ -5,8 +5,7 @@
 //! kernel's, whose own step may set all of it up again, this interrupt enabled.
 //!
 //! Spec: Arm IHI 0069 (GICv3 and GICv4), "Software Generated Interrupts", "Redistributor registers",
-//! "`ICC_SGI1R_EL1`", "`GICR_WAKER`", "`GICR_TYPER`",
-//! "`GICR_ICPENDR0`".
+//! "`ICC_SGI1R_EL1`", "`GICR_WAKER`", "`GICR_TYPER`".
 
 use cpuhp_core::HwId;
 
@@ -39,7 +38,6 @@ const TYPER: usize = 0x08;
 const SECOND: usize = 0x1_0000;
 const GROUP: usize = SECOND + 0x80;
 const ENABLE: usize = SECOND + 0x100;
-const CLEAR_PENDING: usize = SECOND + 0x280;
 const PRIORITY: usize = SECOND + 0x400;
 
 const PROCESSOR_SLEEP: u32 = 1 << 1;
@@ -139,12 +137,6 @@ pub(crate) fn open(frames: &impl Frames, frame: u64, sgi: u8) {
     let others = frames.read(frame, at) & !(0xff << shift);
     frames.write(frame, at, others | MIDDLE << shift);
     frames.write(frame, ENABLE, bit);
-}
-
-/// Makes `sgi` pending no more on the CPU of `frame`, and nothing else: to acknowledge what is pending could
-/// take an interrupt of the kernel that has just come.
-pub(crate) fn take_back(frames: &impl Frames, frame: u64, sgi: u8) {
-    frames.write(frame, CLEAR_PENDING, 1 << sgi);
 }
 
 /// The value that makes `sgi` pending on one CPU: its Aff0 as a bit of a range of 16.

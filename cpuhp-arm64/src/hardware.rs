@@ -168,7 +168,7 @@ pub(crate) fn forget_instructions() {
 }
 
 /// Completes every access before it, for every observer.
-pub(crate) fn barrier() {
+fn barrier() {
     // SAFETY: orders only.
     unsafe { asm!("dsb sy", options(nostack, preserves_flags)) };
 }

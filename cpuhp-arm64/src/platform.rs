@@ -18,7 +18,7 @@ impl Arm64 {
         if record.begin_sleep() {
             sleep();
             let hardware = &self.engine.machine;
-            hardware.gic.ack(hardware.sgi, record);
+            hardware.gic.ack(hardware.sgi);
             record.end_sleep();
         }
     }
@@ -70,7 +70,7 @@ impl Arm64 {
             }
             idle(until);
             let hardware = &self.engine.machine;
-            hardware.gic.ack(hardware.sgi, record);
+            hardware.gic.ack(hardware.sgi);
             record.end_sleep();
         }
         if were_on {

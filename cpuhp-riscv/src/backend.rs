@@ -73,8 +73,7 @@ impl Riscv {
     ///
     /// # Safety
     /// 1. `records` is ordinary cached memory that nobody else writes; `map` is right for every
-    ///    address it answers, and stays so. The image is as contiguous in physical memory as in virtual: the
-    ///    entry code finds its words by their distance from it.
+    ///    address it answers, and stays so.
     /// 2. The harts listed are this machine's and run nothing of ours yet; `boot_hart` is the calling
     ///    one.
     /// 3. The calling CPU is the boot CPU in supervisor mode, with its final trap vector, page table and

@@ -11,6 +11,7 @@ use crate::process::Ending;
 use crate::qemu;
 use crate::record::{BootResult, Log, Outcome, PerCpu, Record, Start};
 
+mod calls;
 mod expected;
 mod fields;
 #[cfg(test)]

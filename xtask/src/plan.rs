@@ -36,6 +36,8 @@ pub(crate) enum Scenario {
     Limit,
     /// Hotplug disabled, nested, and a CPU that never stops
     Disable,
+    /// Calls from every CPU to every other one
+    Ipi,
     /// CPUs that are plugged in while the kernel runs
     Hotadd,
     /// The states as text, good words and bad ones
@@ -61,6 +63,7 @@ impl Scenario {
             Self::Limit => "limit",
             Self::Disable => "disable",
             Self::Hotadd => "hotadd",
+            Self::Ipi => "ipi",
             Self::Control => "control",
             Self::Critical => "critical",
             Self::Shell => "shell",

@@ -127,6 +127,16 @@ const EMULATED: &[Case] = &[
         ..X86
     },
     Case {
+        scenario: Scenario::Ipi,
+        smp: Some(64),
+        ..X86
+    },
+    Case {
+        scenario: Scenario::Ipi,
+        params: &["trace=1", "rounds=2"],
+        ..X86
+    },
+    Case {
         scenario: Scenario::Cycle,
         params: &["rounds=150"],
         ..X86
@@ -206,6 +216,7 @@ const PORTABLE: &[(Scenario, &[&str])] = &[
     (Scenario::Fault, &[]),
     (Scenario::Register, &[]),
     (Scenario::Suspend, &[]),
+    (Scenario::Ipi, &[]),
     (Scenario::Storm, &["ops=5000"]),
     (Scenario::Limit, &[]),
     (Scenario::Disable, &[]),

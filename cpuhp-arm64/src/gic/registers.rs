@@ -7,8 +7,8 @@
 use core::arch::asm;
 use core::sync::atomic::Ordering;
 
-use super::{Frames, WakeIrq, open, take_back};
-use crate::hardware::{EL2, barrier, level};
+use super::{Frames, WakeIrq, open};
+use crate::hardware::{EL2, level};
 use crate::record::BootRecord;
 
 /// Who carries the wake interrupt.
@@ -31,7 +31,7 @@ impl Frames for Mapped {
     }
 
     fn write(&self, frame: u64, at: usize, value: u32) {
-        // SAFETY: as above; what is written opens or takes back one interrupt of the CPU of this frame.
+        // SAFETY: as above; what is written opens one interrupt of the CPU that this frame is of.
         unsafe { place(frame, at).write_volatile(value) };
     }
 }
@@ -71,18 +71,29 @@ impl Driver {
         }
     }
 
-    /// Takes `sgi` back on the calling CPU, whose record it is.
-    pub(crate) fn ack(self, sgi: u8, record: &BootRecord) {
-        match self {
-            Self::V3 => {
-                take_back(&Mapped, record.frame.load(Ordering::Relaxed), sgi);
-                barrier();
-            }
-            Self::Custom(driver) => {
-                driver.ack();
-            }
-        }
+    /// Takes `sgi` back if it is what is pending.
+    pub(crate) fn ack(self, sgi: u8) -> bool {
+        let Self::Custom(driver) = self else {
+            return ack_v3(u64::from(sgi));
+        };
+        driver.ack()
     }
+}
+
+fn ack_v3(sgi: u64) -> bool {
+    let pending: u64;
+    // SAFETY: ICC_HPPIR1_EL1 says what is pending and changes nothing.
+    unsafe { asm!("mrs {}, S3_0_C12_C12_2", out(reg) pending, options(nostack, preserves_flags)) };
+    if pending & 0xff_ffff != sgi {
+        return false;
+    }
+    // SAFETY: ICC_IAR1_EL1 and ICC_EOIR1_EL1: takes the pending interrupt, which nobody else can take
+    // on this CPU, and ends it.
+    unsafe {
+        asm!("mrs {0}, S3_0_C12_C12_0", "dsb sy", "msr S3_0_C12_C12_1, {0}", "isb", out(reg) _,
+            options(nostack, preserves_flags));
+    }
+    true
 }
 
 /// Opens the calling CPU's interface: system registers, every priority, group 1.

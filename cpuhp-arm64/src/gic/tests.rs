@@ -133,14 +133,6 @@ fn opening_wakes_first_and_enables_last() {
 }
 
 #[test]
-fn only_the_wake_interrupt_is_taken_back() {
-    let fake = Fake::default();
-    take_back(&fake, 0x10, 5);
-    // GICR_ICPENDR0: a one clears, a zero leaves as it is.
-    assert_eq!(*fake.writes.borrow(), [(0x1_0280, 1 << 5)]);
-}
-
-#[test]
 fn a_redistributor_that_does_not_wake_is_given_up() {
     let fake = Fake::default();
     *fake.sleepy.borrow_mut() = u32::MAX;

@@ -132,9 +132,9 @@ fn visit_often() {
 }
 
 /// As [`visit`], once. Context: interrupt handler.
-pub(crate) fn visit_in_handler() {
-    if let Some(critical) = running() {
-        critical.handlers.fetch_add(1, Ordering::Relaxed);
+pub(crate) fn visit_in_handler(scene: &Scene) {
+    if scene.critical.is_on.load(Ordering::Relaxed) != 0 {
+        scene.critical.handlers.fetch_add(1, Ordering::Relaxed);
         enter_and_count(1, 0);
     }
 }

@@ -54,6 +54,26 @@ impl<P: Platform> Forward<P> {
     }
 }
 
+impl<P: Platform> Forward<P> {
+    /// Waits as the control CPU, and counts the time. Only `boot` asks: reading the clock costs as much as
+    /// waiting.
+    fn wait_timed(&self, scene: &Scene, who: Who, deadline: u64) {
+        let begin = self.inner.now();
+        self.inner.wait(who, deadline);
+        let waited = self.inner.now().saturating_sub(begin);
+        scene.waited.fetch_add(waited, Ordering::Relaxed);
+    }
+
+    /// Waits as the control CPU, and runs the calls to it: not every machine has interrupts, and one may be
+    /// taken back by the wait.
+    fn wait_served(&self, scene: &Scene, who: Who, deadline: u64) {
+        let this = self.inner.this_cpu();
+        scene.host.poll_calls(this);
+        self.inner.wait(who, deadline);
+        scene.host.poll_calls(this);
+    }
+}
+
 fn log(cpu: CpuId) -> Option<&'static CpuLog> {
     scene::get()?.cpu(cpu)
 }
@@ -176,14 +196,13 @@ impl<P: Platform> Platform for Forward<P> {
         match (who, scene::get()) {
             (Who::Control(_), Some(scene)) => {
                 critical::visit_in_wait(scene);
-                if scene.params.scenario != Scenario::Boot {
-                    // Nobody asks how long it waited, and reading the clock costs as much as waiting.
-                    return self.inner.wait(who, deadline);
+                if scene.params.scenario == Scenario::Boot {
+                    self.wait_timed(scene, who, deadline);
+                } else if scene.params.scenario.has_calls() {
+                    self.wait_served(scene, who, deadline);
+                } else {
+                    self.inner.wait(who, deadline);
                 }
-                let begin = self.inner.now();
-                self.inner.wait(who, deadline);
-                let waited = self.inner.now().saturating_sub(begin);
-                scene.waited.fetch_add(waited, Ordering::Relaxed);
             }
             (Who::Ap(cpu), Some(scene)) => {
                 scene.host.idle(cpu);
@@ -212,6 +231,11 @@ impl<P: Platform> Platform for Forward<P> {
     fn unpark(&self, cpu: CpuId) {
         count_wake(cpu);
         self.inner.unpark(cpu);
+    }
+
+    fn ipi(&self, cpu: CpuId) {
+        count_wake(cpu);
+        self.inner.ipi(cpu);
     }
 
     fn enter_atomic(&self) {

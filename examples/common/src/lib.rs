@@ -10,6 +10,7 @@
 #![no_std]
 
 mod boot;
+mod calls;
 mod check;
 mod control;
 mod critical;
@@ -19,6 +20,7 @@ mod disable;
 mod fault;
 mod forward;
 mod hotadd;
+mod ipi;
 mod json;
 mod limit;
 mod log;
@@ -43,6 +45,7 @@ mod trace;
 mod units;
 mod violation;
 
+pub use calls::{CALLS, CallRecord, NODES, call_node};
 pub use forward::Forward;
 pub use log::CpuLog;
 pub use machine::{END_OF_INPUT, Existence, Host, Hp, Machine, Plugged, Slept, Unable};

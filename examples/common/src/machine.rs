@@ -15,7 +15,9 @@
 
 use core::fmt;
 
-use cpuhp_core::{CpuId, Cpuhp, Entry, KickError, KickErrorKind, Platform, StepResult};
+use cpuhp_core::{
+    Call, CallError, CpuId, Cpuhp, Entry, KickError, KickErrorKind, Platform, StepResult,
+};
 
 use crate::forward::Forward;
 use crate::trace::Tracer;
@@ -106,6 +108,25 @@ pub trait Host: Sync {
 
     /// Undoes [`Self::start`]. Context: STARTING, interrupts off.
     fn stop(&self, _cpu: CpuId) {}
+
+    /// Has `cpu` run the function of `node`: [`Cpuhp::call`]. Context: also inside such a function.
+    ///
+    /// # Errors
+    /// As there. The default: this kernel has no calls.
+    fn call(&self, _cpu: CpuId, _node: &'static Call, _arg: usize) -> Result<(), CallError> {
+        Err(CallError::NoSuchCpu)
+    }
+
+    /// Runs the calls that are queued for `cpu`: [`Cpuhp::poll_calls`]. Context: `cpu`, in a handler or before
+    /// and after its waits.
+    fn poll_calls(&self, _cpu: CpuId) -> usize {
+        0
+    }
+
+    /// Whether `cpu` is online.
+    fn takes_calls(&self, _cpu: CpuId) -> bool {
+        false
+    }
 
     /// May run other work of this kernel on `cpu`, which waits.
     ///

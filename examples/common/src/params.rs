@@ -25,6 +25,8 @@ pub struct Params {
     pub rounds: Option<u32>,
     /// Operations of `storm` (2000).
     pub ops: u32,
+    /// Whether CPUs call each other during `storm` (1).
+    pub calls: Toggle,
     /// Who drives `cycle` (0).
     pub from: From,
     /// CPUs whose kick `dead` holds back (2).
@@ -63,6 +65,7 @@ impl Default for Params {
             hotadd: 0,
             rounds: None,
             ops: 2_000,
+            calls: Toggle::On,
             from: From::Boot,
             withhold: 2,
             steps: 0,
@@ -176,6 +179,7 @@ impl Params {
             "hotadd" => self.hotadd = number(value, 0, 1 << 20)?,
             "rounds" => self.rounds = Some(number(value, 1, MOST_ROUNDS)?),
             "ops" => self.ops = number(value, 1, 10_000_000)?,
+            "calls" => self.calls = toggle(value)?,
             "withhold" => self.withhold = number(value, 0, 1 << 20)?,
             "from" => self.from = from(value)?,
             "steps" => self.steps = number(value, 0, MOST_EXTRA)?,
@@ -196,7 +200,7 @@ const SCENARIOS: &str = Scenario::NAMES;
 const MODES: &str =
     "a list of raw, serial, split, parallel, such as mode=serial,parallel, each once";
 const RANGE: &str = "a whole number in the range of this key";
-const KEYS: &str = "one of scenario, mode, smp, seed, absent, unserved, hotadd, rounds, ops, withhold, from, steps, solo, trace, \
+const KEYS: &str = "one of scenario, mode, smp, seed, absent, unserved, hotadd, rounds, ops, calls, withhold, from, steps, solo, trace, \
     alive_delay_us, starting_sleep_us, online_sleep_us, down_sleep_us, timeout_ms, or a key of this machine";
 
 fn named<T: Copy>(all: &[(&str, T)], value: &str) -> Option<T> {

@@ -12,7 +12,7 @@ use crate::scenario::{From, Scenario, Toggle};
 use crate::scene::{self, Scene};
 use crate::violation::Violation;
 use crate::{
-    boot, check, control, critical, cycle, dead, disable, fault, forward, hotadd, json, limit,
+    boot, check, control, critical, cycle, dead, disable, fault, forward, hotadd, ipi, json, limit,
     partial, register, shell, storm, suspend, trace,
 };
 
@@ -62,6 +62,7 @@ pub fn run<M: Machine>(machine: &M) -> Verdict {
         (Scenario::Suspend, _) => suspend::run(&stage),
         (Scenario::Storm, _) => storm::run(&stage),
         (Scenario::Hotadd, _) => hotadd::run(&stage),
+        (Scenario::Ipi, _) => ipi::run(&stage),
         (Scenario::Limit, _) => limit::run(&stage),
         (Scenario::Disable, _) => disable::run(&stage),
         (Scenario::Control, _) => control::run(&stage),
@@ -157,11 +158,15 @@ pub fn ap_main<M: Machine>(machine: &M, cpu: CpuId) -> Rest {
     Rest::Core(machine.hp().ap_run(cpu))
 }
 
-/// What the scenarios do in a handler; the kernel's wake interrupt calls it.
+/// Runs the calls that are queued, and what else the scenarios do in a handler; the kernel's wake interrupt calls it.
 ///
 /// Context: interrupt handler on any CPU, interrupts off.
 pub fn on_interrupt() {
-    critical::visit_in_handler();
+    let Some(scene) = scene::get() else { return };
+    if scene.params.scenario.has_calls() {
+        scene.host.poll_calls(scene.host.this_cpu());
+    }
+    critical::visit_in_handler(scene);
 }
 
 /// Prints why the command line is refused. The kernel then leaves as a failure.

@@ -69,6 +69,11 @@ impl Samples {
 
     /// Returns the upper median, 0 if there is none. Sorts.
     pub(crate) fn median(&self) -> u64 {
+        self.percentile(50)
+    }
+
+    /// Returns the measurement below which `percent` of them are, 0 if there is none. Sorts.
+    pub(crate) fn percentile(&self, percent: usize) -> u64 {
         let kept = self.kept();
         for end in 1..kept.len() {
             for at in (1..=end).rev() {
@@ -81,7 +86,7 @@ impl Samples {
                 right.store(a, Ordering::Relaxed);
             }
         }
-        kept.get(kept.len() / 2)
+        kept.get(kept.len() * percent / 100)
             .map_or(0, |value| value.load(Ordering::Relaxed))
     }
 

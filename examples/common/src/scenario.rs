@@ -25,6 +25,8 @@ pub enum Scenario {
     Limit,
     /// Hotplug disabled for now, and CPUs that can never be stopped.
     Disable,
+    /// Calls from every CPU to every other one.
+    Ipi,
     /// CPUs that are plugged in while the kernel runs.
     Hotadd,
     /// The states as text.
@@ -49,7 +51,7 @@ pub enum Mode {
 }
 
 impl Scenario {
-    pub(crate) const ALL: [(&'static str, Self); 15] = [
+    pub(crate) const ALL: [(&'static str, Self); 16] = [
         ("boot", Self::Boot),
         ("cycle", Self::Cycle),
         ("bulk", Self::Bulk),
@@ -62,13 +64,14 @@ impl Scenario {
         ("limit", Self::Limit),
         ("disable", Self::Disable),
         ("hotadd", Self::Hotadd),
+        ("ipi", Self::Ipi),
         ("control", Self::Control),
         ("critical", Self::Critical),
         ("shell", Self::Shell),
     ];
     /// What is right, for the error of a wrong name.
     pub(crate) const NAMES: &'static str = "one of boot, cycle, bulk, partial, fault, dead, register, \
-        suspend, storm, limit, disable, hotadd, control, critical, shell";
+        suspend, storm, limit, disable, hotadd, ipi, control, critical, shell";
 
     /// Whether it is about multi-instance states or dynamic ones.
     pub(crate) fn needs_full_table(self) -> bool {
@@ -76,7 +79,13 @@ impl Scenario {
             Self::Fault | Self::Register | Self::Storm | Self::Control | Self::Shell => true,
             Self::Boot | Self::Cycle | Self::Bulk | Self::Partial | Self::Dead => false,
             Self::Suspend | Self::Limit | Self::Disable | Self::Hotadd | Self::Critical => false,
+            Self::Ipi => false,
         }
+    }
+
+    /// Whether CPUs call each other in it.
+    pub fn has_calls(self) -> bool {
+        matches!(self, Self::Ipi | Self::Storm | Self::Shell)
     }
 
     /// Returns the name the command line and the machine lines use.

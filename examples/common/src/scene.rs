@@ -5,9 +5,10 @@
 
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use cpuhp_core::{CpuId, CpuMask, CpuMaskMut, MaskWord, Table};
+use cpuhp_core::{Call, CpuId, CpuMask, CpuMaskMut, MaskWord, Table};
 use spin::Once;
 
+use crate::calls::{CALLS, CallRecord, Calls, NODES, call_node};
 use crate::critical::Critical;
 use crate::forward;
 use crate::log::CpuLog;
@@ -55,6 +56,7 @@ pub struct Scene {
     /// Nanoseconds the control CPU spent in waits.
     pub(crate) waited: AtomicU64,
     pub(crate) critical: Critical,
+    pub(crate) calls: Calls,
     /// When the first kick since the last [`Self::begin_window`] was sent; 0 = none.
     pub(crate) first_kick: AtomicU64,
     /// When the last one was.
@@ -80,6 +82,10 @@ pub struct SceneParts {
     pub events: &'static [Event],
     /// Sets of measurements, two per mode of `boot`.
     pub samples: &'static [Samples; SETS],
+    /// Room for calls between CPUs.
+    pub calls: &'static [CallRecord],
+    /// Nodes of [`call_node`], [`NODES`] of them.
+    pub nodes: &'static [Call],
 }
 
 /// Static storage of a scene for up to `CPUS` CPUs; `WORDS` is `words(CPUS)`.
@@ -89,6 +95,8 @@ pub struct SceneStore<const CPUS: usize, const WORDS: usize, const EVENTS: usize
     mask: [MaskWord; WORDS],
     events: [Event; EVENTS],
     samples: [Samples; SETS],
+    calls: [CallRecord; CALLS],
+    nodes: [Call; NODES],
 }
 
 impl<const CPUS: usize, const WORDS: usize, const EVENTS: usize> SceneStore<CPUS, WORDS, EVENTS> {
@@ -99,6 +107,8 @@ impl<const CPUS: usize, const WORDS: usize, const EVENTS: usize> SceneStore<CPUS
             mask: [const { MaskWord::new(0) }; WORDS],
             events: [const { Event::new() }; EVENTS],
             samples: [const { Samples::new() }; SETS],
+            calls: [const { CallRecord::new() }; CALLS],
+            nodes: [const { call_node() }; NODES],
         }
     }
 
@@ -109,6 +119,8 @@ impl<const CPUS: usize, const WORDS: usize, const EVENTS: usize> SceneStore<CPUS
             mask: &self.mask,
             events: &self.events,
             samples: &self.samples,
+            calls: &self.calls,
+            nodes: &self.nodes,
         }
     }
 }
@@ -142,6 +154,7 @@ impl Scene {
                 inside: AtomicU32::new(0),
                 waited: AtomicU64::new(0),
                 critical: Critical::new(),
+                calls: Calls::new(),
                 first_kick: AtomicU64::new(0),
                 last_kick: AtomicU64::new(0),
                 events: AtomicU32::new(0),

@@ -15,10 +15,12 @@ use core::sync::atomic::Ordering;
 
 use cpuhp_core::{CpuId, Platform, StateHandle, StateId, Tag, Who};
 
+use crate::calls::{self, Tally, Task};
 use crate::check;
 use crate::machine::Machine;
 use crate::registry::DYNAMICS;
 use crate::result::Stage;
+use crate::scenario::Toggle;
 use crate::violation::Violation;
 use faults::Armed;
 use random::Random;
@@ -29,6 +31,8 @@ struct Storm<'s, 'm, M> {
     random: Random,
     handles: [Option<StateHandle>; DYNAMICS as usize],
     armed: Armed,
+    /// What became of the calls.
+    calls: Tally,
     /// Halves that had run, on all CPUs, when the operation began.
     began: u32,
 }
@@ -40,6 +44,10 @@ struct Told {
     cpu: CpuId,
     number: u32,
 }
+
+/// Calls that are sent off with each operation, and how often each goes on.
+const CHAINS: u32 = 4;
+const HOPS: u32 = 24;
 
 /// Runs it.
 pub(crate) fn run<M: Machine>(stage: &Stage<'_, M>) {
@@ -53,6 +61,7 @@ pub(crate) fn run<M: Machine>(stage: &Stage<'_, M>) {
         random: Random::new(stage.scene.params.seed),
         handles: [None; DYNAMICS as usize],
         armed: Armed::default(),
+        calls: Tally::default(),
         began: 0,
     };
     let (mut ops, mut injected) = (0u32, 0u32);
@@ -63,7 +72,10 @@ pub(crate) fn run<M: Machine>(stage: &Stage<'_, M>) {
     storm.calm();
     stage.only_result(|line| {
         line.number("ops", ops)?;
-        line.number("failures_injected", injected)
+        line.number("failures_injected", injected)?;
+        line.number("calls", storm.calls.accepted)?;
+        line.number("lost", storm.calls.lost)?;
+        line.number("duplicated", storm.calls.duplicated)
     });
 }
 
@@ -76,6 +88,7 @@ impl<M: Machine> Storm<'_, '_, M> {
             log.clear_list();
         }
         self.began = scene.stamps.load(Ordering::Relaxed);
+        self.begin_calls();
         let told = match self.random.below(24) {
             0..=5 => self.drive(),
             6..=8 => self.up(),
@@ -89,6 +102,7 @@ impl<M: Machine> Storm<'_, '_, M> {
         };
         let met = self.disarm();
         self.arrive();
+        self.end_calls();
         check::all(self.stage.machine, scene);
         if scene.violations.count() > before && before < 8 {
             let seed = scene.params.seed;
@@ -97,6 +111,31 @@ impl<M: Machine> Storm<'_, '_, M> {
             ));
         }
         met
+    }
+
+    /// Sends a few calls off, each of which goes from CPU to CPU while the operation runs.
+    fn begin_calls(&mut self) {
+        if self.stage.scene.params.calls == Toggle::Off {
+            return;
+        }
+        for _ in 0..CHAINS {
+            let to = self.any();
+            // A CPU that is off refuses.
+            let _ = calls::make(self.stage.scene, to, None, Task::Hop(HOPS));
+        }
+    }
+
+    /// Waits for their end and counts them.
+    fn end_calls(&mut self) {
+        let scene = self.stage.scene;
+        let tally = calls::settle(self.stage, |serial, record| {
+            if scene.params.trace == Toggle::On {
+                record.print(scene, serial);
+            }
+        });
+        self.calls.accepted += tally.accepted;
+        self.calls.lost += tally.lost;
+        self.calls.duplicated += tally.duplicated;
     }
 
     /// Waits for CPUs that were kicked and have not arrived yet: one of them that is sent down is waited for

@@ -7,8 +7,11 @@ mod show;
 
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use cpuhp_core::{CpuId, Direction, StateId, StepError, StepEvent, StepResult, Tag, Trace};
+use cpuhp_core::{
+    CallEvent, CpuId, Direction, StateId, StepError, StepEvent, StepResult, Tag, Trace,
+};
 
+use crate::calls;
 use crate::json;
 use crate::params::Params;
 use crate::scenario::{Mode, Scenario, Toggle};
@@ -119,6 +122,12 @@ impl Trace for Tracer {
         if is_kept() {
             let tags = (from as u64) << 8 | (to as u64) << 16;
             keep(scene, now, cpu, cpu, EDGE | tags, None);
+        }
+    }
+
+    fn call(&self, event: &CallEvent) {
+        if let Some(scene) = scene::get() {
+            calls::see(scene, event);
         }
     }
 

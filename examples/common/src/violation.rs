@@ -35,9 +35,10 @@ pub(crate) enum Violation {
     Wave,
     WrongText,
     Section,
+    Call,
 }
 
-const ALL: [(Violation, &str); 24] = [
+const ALL: [(Violation, &str); 25] = [
     (Violation::Order, "a callback ran out of order"),
     (Violation::WrongCpu, "a callback ran on the wrong CPU"),
     (
@@ -94,6 +95,10 @@ const ALL: [(Violation, &str); 24] = [
     (
         Violation::Section,
         "a critical section let somebody else in",
+    ),
+    (
+        Violation::Call,
+        "a call was lost, run twice, or traced otherwise than it went",
     ),
 ];
 

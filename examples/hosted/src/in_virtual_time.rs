@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::OnceLock;
 
-use cpuhp_core::{BootSteps, CpuId, Cpuhp, Platform};
+use cpuhp_core::{ApNext, BootSteps, CallError, CpuId, Cpuhp, Platform};
 use cpuhp_example_common::{
     Existence, Forward, Host, Hp, Machine, Plugged, Scene, Slept, Tracer, Unable, Verdict,
 };
@@ -52,10 +52,15 @@ impl InVirtualTime {
         let forward = Forward::new(self.time.clone());
         let storage = machine::storage(&self.plan);
         let hp = Cpuhp::with_trace(forward, Tracer, scene.table(), storage);
+        let hp = hp.with_calls(machine::queues(&self.plan));
         let hp = self.hp.get_or_init(|| hp);
-        self.time.attach(|cpu, call| match call {
-            Call::Enter => hp.ap_enter(cpu, None),
-            Call::Poll => hp.poll_ap(cpu),
+        self.time.attach(|cpu, call| {
+            let next: ApNext = match call {
+                Call::Enter => hp.ap_enter(cpu, None),
+                Call::Poll => hp.poll_ap(cpu),
+            };
+            hp.poll_calls(cpu);
+            next
         });
         if let Err(error) = hp.adopt_boot_cpu(BootSteps::Run) {
             eprintln!("error: the boot CPU was not adopted: {error}");
@@ -84,6 +89,23 @@ impl Host for InVirtualTime {
 
     fn typed(&self) -> Result<Option<u8>, Unable> {
         Ok(machine::typed())
+    }
+
+    fn call(
+        &self,
+        cpu: CpuId,
+        node: &'static cpuhp_core::Call,
+        arg: usize,
+    ) -> Result<(), CallError> {
+        self.hp().call(cpu, node, arg)
+    }
+
+    fn poll_calls(&self, cpu: CpuId) -> usize {
+        self.hp.get().map_or(0, |hp| hp.poll_calls(cpu))
+    }
+
+    fn takes_calls(&self, cpu: CpuId) -> bool {
+        self.hp().online().contains(cpu)
     }
 
     fn section(&self, work: &mut dyn FnMut()) -> Result<(), Unable> {

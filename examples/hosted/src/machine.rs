@@ -8,9 +8,10 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use cpuhp_core::{CpuId, DynSlot, LockWord, MaskWord, Record, Storage, words};
+use cpuhp_core::{CallQueue, CpuId, DynSlot, LockWord, MaskWord, Record, Storage, words};
 use cpuhp_example_common::{
-    CpuLog, END_OF_INPUT, Event, Existence, SETS, Samples, Scenario, SceneParts, Toggle,
+    CALLS, CallRecord, CpuLog, END_OF_INPUT, Event, Existence, NODES, SETS, Samples, Scenario,
+    SceneParts, Toggle, call_node,
 };
 
 use crate::Plan;
@@ -33,6 +34,11 @@ pub(crate) fn storage(plan: &Plan) -> Storage<'static> {
     .unwrap_or_else(|| unreachable!("the parts were made to fit"))
 }
 
+/// Makes a queue of calls for every listed CPU.
+pub(crate) fn queues(plan: &Plan) -> &'static [CallQueue] {
+    many(plan.listed as usize, CallQueue::new)
+}
+
 /// Makes the driver's storage.
 pub(crate) fn scene_parts(plan: &Plan) -> SceneParts {
     let cpus = plan.listed as usize;
@@ -41,6 +47,8 @@ pub(crate) fn scene_parts(plan: &Plan) -> SceneParts {
         cpus: many(cpus, CpuLog::new),
         mask: many(words(cpus), || MaskWord::new(0)),
         events: many(if is_traced { EVENTS } else { 0 }, Event::new),
+        calls: many(CALLS, CallRecord::new),
+        nodes: many(NODES, call_node),
         samples: Box::leak(Box::new([const { Samples::new() }; SETS])),
     }
 }

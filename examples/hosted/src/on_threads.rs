@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use std::thread;
 use std::time::Duration;
 
-use cpuhp_core::{BootSteps, CpuId, Cpuhp, Platform};
+use cpuhp_core::{BootSteps, Call, CallError, CpuId, Cpuhp, Platform};
 use cpuhp_example_common::{
     Existence, Forward, Host, Hp, Machine, Plugged, Rest, Scene, Slept, Tracer, Unable, Verdict,
     ap_main,
@@ -58,6 +58,7 @@ impl OnThreads {
         let forward = Forward::new(self.threads);
         let storage = machine::storage(&self.plan);
         let hp = Cpuhp::with_trace(forward, Tracer, scene.table(), storage);
+        let hp = hp.with_calls(machine::queues(&self.plan));
         let hp = self.hp.get_or_init(|| hp);
         if let Err(error) = hp.adopt_boot_cpu(BootSteps::Run) {
             eprintln!("error: the boot CPU was not adopted: {error}");
@@ -86,6 +87,18 @@ impl Host for OnThreads {
 
     fn typed(&self) -> Result<Option<u8>, Unable> {
         Ok(machine::typed())
+    }
+
+    fn call(&self, cpu: CpuId, node: &'static Call, arg: usize) -> Result<(), CallError> {
+        self.hp().call(cpu, node, arg)
+    }
+
+    fn poll_calls(&self, cpu: CpuId) -> usize {
+        self.hp.get().map_or(0, |hp| hp.poll_calls(cpu))
+    }
+
+    fn takes_calls(&self, cpu: CpuId) -> bool {
+        self.hp().online().contains(cpu)
     }
 
     fn section(&self, work: &mut dyn FnMut()) -> Result<(), Unable> {

@@ -4,7 +4,8 @@ use core::fmt;
 use core::marker::PhantomData;
 
 use cpuhp_core::{
-    Confirm, CpuId, Entry, KickError, KickOutcome, Platform, StepError, StepResult, Tag, Who,
+    Call, CallError, Confirm, CpuId, Entry, KickError, KickOutcome, Platform, StepError,
+    StepResult, Tag, Who,
 };
 use cpuhp_example_common::{Existence, Host, Hp, Machine, Plugged, Slept, Unable};
 
@@ -137,6 +138,18 @@ impl<B: Board> Host for Kernel<B> {
 
     fn stop(&self, cpu: CpuId) {
         B::stop(cpu);
+    }
+
+    fn call(&self, cpu: CpuId, node: &'static Call, arg: usize) -> Result<(), CallError> {
+        self.hp().call(cpu, node, arg)
+    }
+
+    fn poll_calls(&self, cpu: CpuId) -> usize {
+        self.try_hp().map_or(0, |hp| hp.poll_calls(cpu))
+    }
+
+    fn takes_calls(&self, cpu: CpuId) -> bool {
+        self.hp().online().contains(cpu)
     }
 
     fn idle(&self, cpu: CpuId) {

@@ -109,7 +109,15 @@ impl<B: Board> Kernel<B> {
         let cpus = B::cpus(backend) as usize;
         let scene = Scene::install(storage::scene(cpus), settings.params, self);
         let (forward, storage) = (Forward::new(backend), storage::core(cpus));
-        let make = || Cpuhp::with_trace(forward, Tracer, scene.table(), storage);
+        let machine = Cpuhp::with_trace(forward, Tracer, scene.table(), storage);
+        // The others are measured without.
+        let make = || {
+            if settings.params.scenario.has_calls() {
+                machine.with_calls(storage::queues(cpus))
+            } else {
+                machine
+            }
+        };
         let hp = self.hp.call_once(make);
         B::interrupts_on();
         hp.adopt_boot_cpu(BootSteps::Run)
@@ -137,6 +145,11 @@ impl<B: Board> Kernel<B> {
     /// Returns the state machine. Context: after `run` has made it, so on every AP.
     pub(crate) fn wait_hp(&self) -> &Hp<&'static B::Backend> {
         self.hp.wait()
+    }
+
+    /// Returns the state machine once it is there: for interrupt handlers.
+    pub(crate) fn try_hp(&self) -> Option<&Hp<&'static B::Backend>> {
+        self.hp.get()
     }
 
     // ---- work for one CPU

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::expected;
+use super::{calls, expected};
 use crate::arch::Arch;
 use crate::machine::Thread;
 use crate::plan::{Plan, Scenario};
@@ -21,6 +21,16 @@ const STORM: u64 = 2_000;
 /// Time-out in milliseconds of a scenario that is not told one.
 const TIMEOUT_MS: u64 = 10_000;
 
+/// What `ipi` reports.
+const IPI_FIELDS: [&str; 6] = [
+    "calls",
+    "lost",
+    "duplicated",
+    "ipis",
+    "queue_to_entry_ns_median",
+    "queue_to_entry_ns_p99",
+];
+
 /// Checks one result.
 pub(super) fn check(plan: &Plan, outcome: &Outcome) -> Vec<String> {
     let mut wrong = check_types(plan, outcome);
@@ -36,8 +46,12 @@ pub(super) fn check(plan: &Plan, outcome: &Outcome) -> Vec<String> {
         Scenario::Fault => wrong.extend(exactly(plan, outcome, &expected::fault(plan))),
         Scenario::Register => wrong.extend(exactly(plan, outcome, &expected::register(plan))),
         Scenario::Suspend => wrong.extend(exactly(plan, outcome, &expected::suspend(plan))),
-        Scenario::Storm => wrong.extend(check_storm(plan, outcome)),
+        Scenario::Storm => {
+            wrong.extend(check_storm(plan, outcome));
+            wrong.extend(calls::check_storm(plan, outcome));
+        }
         Scenario::Hotadd => wrong.extend(check_hotadd(plan, outcome)),
+        Scenario::Ipi => wrong.extend(calls::check_ipi(plan, outcome)),
         Scenario::Limit => wrong.extend(exactly(plan, outcome, &expected::limit(plan))),
         Scenario::Disable => wrong.extend(exactly(plan, outcome, &expected::disable(plan))),
         Scenario::Control => wrong.extend(exactly(plan, outcome, &expected::control(plan))),
@@ -47,7 +61,7 @@ pub(super) fn check(plan: &Plan, outcome: &Outcome) -> Vec<String> {
 }
 
 /// These fields have exactly these numbers: so many cases there are for so many CPUs.
-fn exactly(plan: &Plan, outcome: &Outcome, fields: &[(&str, u64)]) -> Vec<String> {
+pub(super) fn exactly(plan: &Plan, outcome: &Outcome, fields: &[(&str, u64)]) -> Vec<String> {
     let name = plan.scenario.name();
     let differ = fields
         .iter()
@@ -70,8 +84,12 @@ fn check_types(plan: &Plan, outcome: &Outcome) -> Vec<String> {
         Scenario::Fault => (&["cases", "rolled_back"], &[]),
         Scenario::Register => (&["cases"], &[]),
         Scenario::Suspend => (&["frozen", "thawed", "aborted"], &[]),
-        Scenario::Storm => (&["ops", "failures_injected"], &[]),
+        Scenario::Storm => (
+            &["ops", "failures_injected", "calls", "lost", "duplicated"],
+            &[],
+        ),
         Scenario::Hotadd => (&["online"], &["added"]),
+        Scenario::Ipi => (&IPI_FIELDS, &[]),
         Scenario::Limit => (&["limits", "most"], &[]),
         Scenario::Disable => (&["nested", "refused"], &[]),
         Scenario::Control => (&["good", "bad"], &[]),
@@ -188,7 +206,7 @@ fn check_dead(plan: &Plan, outcome: &Outcome) -> Vec<String> {
     wrong
 }
 
-fn number(outcome: &Outcome, name: &str) -> u64 {
+pub(super) fn number(outcome: &Outcome, name: &str) -> u64 {
     outcome
         .fields
         .get(name)
@@ -316,13 +334,45 @@ mod tests {
     #[test]
     fn storm_does_what_it_was_asked_for_and_meets_faults() {
         let check = |params: &[&str], ops: u32, injected: u32| {
-            let fields = format!(r#""ops":{ops},"failures_injected":{injected}"#);
+            let calls = r#""calls":9000,"lost":0,"duplicated":0"#;
+            let fields = format!(r#""ops":{ops},"failures_injected":{injected},{calls}"#);
             wrong(Scenario::Storm, 0, params, &fields)
         };
         assert_eq!(check(&[], 2_000, 20), "");
         assert_eq!(check(&["ops=50"], 50, 0), "");
         assert!(check(&["ops=5000"], 2_000, 100).contains("expected 5000"));
         assert!(check(&[], 2_000, 19).contains("19 faults met"));
+    }
+
+    #[test]
+    fn calls_are_all_there_once_with_times_in_order() {
+        let ipi = |calls: u32, lost: u32, duplicated: u32, ipis: u32, times: [u32; 2]| {
+            let [median, p99] = times;
+            let fields = format!(
+                r#""calls":{calls},"lost":{lost},"duplicated":{duplicated},"ipis":{ipis},"queue_to_entry_ns_median":{median},"queue_to_entry_ns_p99":{p99}"#
+            );
+            wrong(Scenario::Ipi, 0, &["rounds=3"], &fields)
+        };
+        // 8 CPUs call 7 others each.
+        assert_eq!(ipi(168, 0, 0, 100, [10, 20]), "");
+        assert!(ipi(167, 0, 0, 100, [10, 20]).contains("expected 168"));
+        assert!(ipi(168, 1, 0, 100, [10, 20]).contains("lost is 1"));
+        assert!(ipi(168, 0, 1, 100, [10, 20]).contains("duplicated is 1"));
+        assert!(ipi(168, 0, 0, 0, [10, 20]).contains("0 IPIs"));
+        assert!(ipi(168, 0, 0, 168 + 22, [10, 20]).contains("190 IPIs"));
+        assert!(ipi(168, 0, 0, 100, [21, 20]).contains("within 21 ns"));
+        assert!(ipi(168, 0, 0, 100, [0, 20]).contains("within 0 ns"));
+        let storm = |calls: u32, lost: u32, params: &[&str]| {
+            let fields = format!(
+                r#""ops":100,"failures_injected":9,"calls":{calls},"lost":{lost},"duplicated":0"#
+            );
+            wrong(Scenario::Storm, 0, params, &fields)
+        };
+        assert_eq!(storm(100, 0, &["ops=100"]), "");
+        assert!(storm(100, 2, &["ops=100"]).contains("lost is 2"));
+        assert!(storm(99, 0, &["ops=100"]).contains("at least 100"));
+        assert_eq!(storm(0, 0, &["ops=100", "calls=0"]), "");
+        assert!(storm(1, 0, &["ops=100", "calls=0"]).contains("1 calls"));
     }
 
     #[test]

@@ -79,6 +79,10 @@ pub(super) const ROWS: &[Case] = &[
     scenario(Scenario::Partial, &[]),
     scenario(Scenario::Dead, &["timeout_ms=300"]),
     scenario(Scenario::Dead, &["timeout_ms=300", "rest=wfi"]),
+    Case {
+        smp: Some(64),
+        ..scenario(Scenario::Ipi, &[])
+    },
     scenario(Scenario::Critical, &["noise=1"]),
     // QEMU's own spin-table, and no firmware: CPUs that are down rest in the kernel's text.
     raspi(Scenario::Boot, ALL_MODES),

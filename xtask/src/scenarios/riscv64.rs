@@ -54,6 +54,10 @@ pub(super) const ROWS: &[Case] = &[
         smp: Some(64),
         ..scenario(Scenario::Bulk, &[])
     },
+    Case {
+        smp: Some(32),
+        ..scenario(Scenario::Ipi, &[])
+    },
     scenario(Scenario::Critical, &["noise=1"]),
     scenario(Scenario::Partial, &[]),
     scenario(Scenario::Dead, &["timeout_ms=300"]),
