@@ -14,7 +14,7 @@ use crate::clock::{Clock, ticks};
 use crate::config::{
     Caps, Config, CpuDesc, Gic, Mapping, SetupError, Stop, Timeouts, Wake, WakeMethod,
 };
-use crate::entry::{self, Sleep, Snapshot, Start};
+use crate::entry::{self, Sleep, Start};
 use crate::gic;
 use crate::gic::registers::{Driver, Mapped};
 use crate::hardware::{self, Hardware, disable_interrupts, halt};
@@ -22,6 +22,7 @@ use crate::kick::{Engine, Places};
 use crate::park::Region;
 use crate::psci::Firmware;
 use crate::record::BootRecord;
+use crate::shared::Snapshot;
 use crate::topology::{self, Numbered};
 
 /// The arm64 backend.

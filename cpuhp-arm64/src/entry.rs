@@ -24,59 +24,19 @@ mod state;
 use core::arch::global_asm;
 use core::cell::UnsafeCell;
 use core::mem::offset_of;
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::Ordering;
 
 use cpuhp_core::CpuId;
 
-use crate::cache::{Area, Cache};
+use crate::cache::Area;
 use crate::gic::registers::Driver;
 use crate::hardware::{Hardware, forget_instructions, halt};
 use crate::record::{BootRecord, EPOCH_BITS};
+use crate::shared::{Image, Shared, Snapshot};
 
 pub(crate) use rest::{Sleep, rest};
-pub(crate) use state::Snapshot;
 
-/// What the entry code reads, at offsets the assembly knows. Written by `install` before any kick.
-#[repr(C, align(256))]
-struct Shared {
-    /// Physical address of the first record, and the one the kernel uses.
-    records: AtomicU64,
-    records_virt: AtomicU64,
-    cpus: AtomicU64,
-    /// Exception level of the boot CPU.
-    level: AtomicU64,
-    sctlr: AtomicU64,
-    tcr: AtomicU64,
-    mair: AtomicU64,
-    ttbr0: AtomicU64,
-    ttbr1: AtomicU64,
-    vbar: AtomicU64,
-    /// CPACR_EL1, or CPTR_EL2.
-    traps: AtomicU64,
-    hcr: AtomicU64,
-    cnthctl: AtomicU64,
-    /// Virtual address of `ap_start`.
-    start: AtomicU64,
-    next: Next,
-}
-
-static SHARED: Shared = Shared {
-    records: AtomicU64::new(0),
-    records_virt: AtomicU64::new(0),
-    cpus: AtomicU64::new(0),
-    level: AtomicU64::new(0),
-    sctlr: AtomicU64::new(0),
-    tcr: AtomicU64::new(0),
-    mair: AtomicU64::new(0),
-    ttbr0: AtomicU64::new(0),
-    ttbr1: AtomicU64::new(0),
-    vbar: AtomicU64::new(0),
-    traps: AtomicU64::new(0),
-    hcr: AtomicU64::new(0),
-    cnthctl: AtomicU64::new(0),
-    start: AtomicU64::new(0),
-    next: Next(UnsafeCell::new(None)),
-};
+static SHARED: Shared = Shared::EMPTY;
 
 /// Where Rust goes on, once the record is found.
 #[derive(Clone, Copy)]
@@ -86,7 +46,10 @@ pub(crate) struct Start {
     pub(crate) ap_main: fn(CpuId) -> !,
 }
 
+/// Read with caches on only.
 struct Next(UnsafeCell<Option<Start>>);
+
+static NEXT: Next = Next(UnsafeCell::new(None));
 
 // SAFETY: written once by `install`, before the first kick; APs only read it after theirs.
 unsafe impl Sync for Next {}
@@ -115,31 +78,16 @@ pub(crate) unsafe fn install(
     start: Start,
     hardware: &Hardware,
 ) {
-    let first = records.as_ptr().expose_provenance() as u64;
-    for (word, value) in [
-        (&SHARED.records, records_phys),
-        (&SHARED.records_virt, first),
-        (&SHARED.cpus, records.len() as u64),
-        (&SHARED.level, boot.level),
-        (&SHARED.sctlr, boot.sctlr),
-        (&SHARED.tcr, boot.tcr),
-        (&SHARED.mair, boot.mair),
-        (&SHARED.ttbr0, boot.ttbr0),
-        (&SHARED.ttbr1, boot.ttbr1),
-        (&SHARED.vbar, boot.vbar),
-        (&SHARED.traps, boot.traps),
-        (&SHARED.hcr, boot.hcr),
-        (&SHARED.cnthctl, boot.cnthctl),
-        (&SHARED.start, ap_start as *const () as u64),
-    ] {
-        word.store(value, Ordering::Relaxed);
-    }
     // SAFETY: promise 1: nobody reads or writes it now.
-    unsafe { *SHARED.next.0.get() = Some(start) };
-    hardware.publish(Area::of(&SHARED));
+    unsafe { *NEXT.0.get() = Some(start) };
     let at = &raw const cpuhp_arm64_rest_vectors;
     let len = (&raw const cpuhp_arm64_entry_end).addr() - at.addr();
-    hardware.publish(Area { at, len });
+    let image = Image {
+        code: Area { at, len },
+        records: records_phys,
+        start: ap_start as *const () as u64,
+    };
+    SHARED.fill(boot, records, image, hardware);
     forget_instructions();
 }
 
@@ -316,7 +264,7 @@ const _: () = assert!(size_of::<BootRecord>() == 1 << 7);
 extern "C" fn ap_start(record: &'static BootRecord, epoch: u32) -> ! {
     record.started.store(epoch, Ordering::Relaxed);
     // SAFETY: `install` wrote it before the kick that started this CPU, and nobody writes it again.
-    let start = unsafe { *SHARED.next.0.get() };
+    let start = unsafe { *NEXT.0.get() };
     let Some(start) = start else { halt() };
     start.gic.init_cpu(record, start.sgi);
     // Release: whoever sees the mark sees a CPU that can be woken, and has left its slot.

@@ -68,6 +68,7 @@ mod park;
 mod platform;
 mod psci;
 mod record;
+mod shared;
 mod topology;
 
 pub use config::{

@@ -11,12 +11,14 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use cpuhp_core::{Confirm, CpuId, HwId, KickOutcome};
 
+use crate::cache::Area;
 use crate::config::{CpuDesc, Timings, WakeMethod};
 use crate::fake::{Fake, records};
 use crate::kick::{Engine, Places};
 use crate::park::pages::{self, CODE};
 use crate::park::slot::{self, ParkSlot};
 use crate::record::{Boot, BootRecord};
+use crate::shared::{Image, Shared, Snapshot};
 
 const PLACES: Places = Places {
     entry: 0x4020_0800,
@@ -44,6 +46,91 @@ fn hw(cpu: CpuId) -> HwId {
     HwId(0x1_0000_0200 + u64::from(cpu.get()))
 }
 
+/// What the boot CPU's registers hold: no two alike.
+const BOOT: Snapshot = Snapshot {
+    level: 2,
+    sctlr: 0x101,
+    tcr: 0x102,
+    mair: 0x103,
+    ttbr0: 0x104,
+    ttbr1: 0x105,
+    vbar: 0x106,
+    traps: 0x107,
+    hcr: 0x108,
+    cnthctl: 0x109,
+};
+/// Virtual address of the first Rust of an AP.
+const START: u64 = 0xffff_0000_4020_1000;
+
+/// The entry code's bytes, two lines.
+#[repr(C, align(64))]
+struct Code([AtomicU64; 16]);
+
+/// The parts of the image that a starting CPU reads, and its record.
+#[derive(Clone, Copy)]
+struct Booted {
+    shared: &'static Shared,
+    code: &'static Code,
+    records: &'static [BootRecord],
+}
+
+/// Fills in what the entry code reads, as the backend's constructor does.
+fn boot(fake: &Fake, records: &'static [BootRecord]) -> Booted {
+    let shared: &'static Shared = Box::leak(Box::new(Shared::EMPTY));
+    let code: &'static Code = Box::leak(Box::new(Code(core::array::from_fn(|word| {
+        AtomicU64::new(0xc0de_0000 + word as u64)
+    }))));
+    let _ = core::ptr::from_ref(shared).expose_provenance();
+    let _ = core::ptr::from_ref(code).expose_provenance();
+    fake.serve(core::slice::from_ref(shared));
+    fake.serve(core::slice::from_ref(code));
+    let image = Image {
+        code: Area::of(code),
+        records: PLACES.records,
+        start: START,
+    };
+    shared.fill(&BOOT, records, image, fake);
+    Booted {
+        shared,
+        code,
+        records,
+    }
+}
+
+impl Booted {
+    /// What every CPU that starts reads before it has looked at a record: all of its code, and all that is
+    /// the same for every CPU.
+    fn entry_reads(&self, fake: &Fake) -> Wrong {
+        for (word, index) in self.code.0.iter().zip(0..) {
+            same!("code", fake.read_long(word), 0xc0de_0000 + index);
+        }
+        let shared = self.shared;
+        let virt = self.records.as_ptr().addr() as u64;
+        for (what, word, right) in [
+            ("records", &shared.records, PLACES.records),
+            ("their address", &shared.records_virt, virt),
+            ("cpus", &shared.cpus, 2),
+            ("level", &shared.level, 2),
+            ("sctlr", &shared.sctlr, 0x101),
+            ("tcr", &shared.tcr, 0x102),
+            ("mair", &shared.mair, 0x103),
+            ("ttbr0", &shared.ttbr0, 0x104),
+            ("ttbr1", &shared.ttbr1, 0x105),
+            ("vbar", &shared.vbar, 0x106),
+            ("traps", &shared.traps, 0x107),
+            ("hcr", &shared.hcr, 0x108),
+            ("cnthctl", &shared.cnthctl, 0x109),
+            ("start", &shared.start, START),
+        ] {
+            let read = fake.read_long(word);
+            if read != right {
+                return Err(format!("{what}: {read:x} is not {right:x}"));
+            }
+        }
+        Ok(())
+    }
+}
+
 /// Two CPUs with a stack each; nothing of them is in memory yet.
 fn listed(fake: &Fake, method: WakeMethod) -> &'static [BootRecord] {
     let records = records(2);
@@ -64,10 +151,12 @@ fn give(record: &BootRecord, stack_top: u64) {
     });
 }
 
-/// What a CPU that starts with this value reads of its record: all of the first line.
-fn start_reads(fake: &Fake, records: &[BootRecord], value: u64) -> Wrong {
-    let index = usize::try_from((value - PLACES.records) / 128).unwrap();
-    let record = &records[index];
+/// What a CPU that starts with this value reads: the code, what all share, and all of its record's first line.
+fn start_reads(fake: &Fake, booted: Booted, value: u64) -> Wrong {
+    booted.entry_reads(fake)?;
+    let first = fake.read_long(&booted.shared.records);
+    let index = usize::try_from((value - first) / 128).unwrap();
+    let record = &booted.records[index];
     let long = |word: &AtomicU64| word.load(Ordering::Relaxed);
     same!("id", fake.read_long(&record.hw_id), long(&record.hw_id));
     same!(
@@ -106,10 +195,11 @@ fn by_firmware(mut fake: Fake) -> (Wrong, u32) {
         .into();
     fake.info = std::collections::VecDeque::from([OFF]).into();
     let records = listed(&fake, WakeMethod::Psci);
+    let booted = boot(&fake, records);
     let seen = std::sync::Arc::new(std::sync::Mutex::new(Ok(())));
     let note = std::sync::Arc::clone(&seen);
     *fake.at_call.lock().unwrap() = Some(Box::new(move |fake: &Fake, value| {
-        let now = start_reads(fake, records, value);
+        let now = start_reads(fake, booted, value);
         let mut first = note.lock().unwrap();
         *first = core::mem::replace(&mut *first, Ok(())).and(now);
     }));
@@ -145,6 +235,7 @@ fn by_spin_table(mut fake: Fake) -> (Wrong, u32) {
     fake.serve(&table.0);
     fake.release = table.0.first();
     let records = listed(&fake, WakeMethod::SpinTable { release: 0x100 });
+    let booted = boot(&fake, records);
     let engine = engine(records, &[], fake);
     let run = || -> Wrong {
         engine.publish_all();
@@ -152,7 +243,7 @@ fn by_spin_table(mut fake: Fake) -> (Wrong, u32) {
         same!("kick", engine.kick(A, 5, 0), Ok(()));
         let word = engine.machine.read_long(&table.0[0]);
         same!("entry", word, PLACES.entry);
-        start_reads(&engine.machine, records, PLACES.records + 5)?;
+        start_reads(&engine.machine, booted, PLACES.records + 5)?;
         // The other one of the same table starts as well, and waits.
         mistake_rests(&engine.machine, &records[1])
     };
@@ -217,6 +308,7 @@ fn by_park_region(fake: Fake) -> (Wrong, u32) {
     fake.serve(core::slice::from_ref(region));
     install(&fake, region);
     let records = listed(&fake, WakeMethod::Psci);
+    let booted = boot(&fake, records);
     let engine = engine(records, &region.slots, fake);
     let run = || -> Wrong {
         let fake = &engine.machine;
@@ -233,7 +325,7 @@ fn by_park_region(fake: Fake) -> (Wrong, u32) {
             let (entry, arg) = (PLACES.entry, value);
             let start = Some(slot::Start { entry, arg });
             same!("first start", slot.wake(fake, 1), start);
-            start_reads(fake, records, value)?;
+            start_reads(fake, booted, value)?;
             arrive(&engine, cpu);
         }
         let [first, second] = &region.slots;
@@ -245,7 +337,7 @@ fn by_park_region(fake: Fake) -> (Wrong, u32) {
         let (entry, arg) = (PLACES.entry, PLACES.records + 7);
         let start = Some(slot::Start { entry, arg });
         same!("called back", first.wake(fake, 2), start);
-        start_reads(fake, records, arg)?;
+        start_reads(fake, booted, arg)?;
         arrive(&engine, A);
         first.park(fake, first.next());
         same!("parked", engine.confirm(A, || 0), Confirm::Parked);
@@ -255,7 +347,7 @@ fn by_park_region(fake: Fake) -> (Wrong, u32) {
         let (entry, arg) = (PLACES.entry, PLACES.records + 128 + 8);
         let start = Some(slot::Start { entry, arg });
         same!("second start", second.wake(fake, 2), start);
-        start_reads(fake, records, arg)
+        start_reads(fake, booted, arg)
     };
     (run(), engine.machine.operations())
 }

@@ -8,28 +8,12 @@ use core::arch::asm;
 
 use crate::config::SetupError;
 use crate::hardware::{EL2, level};
+use crate::shared::Snapshot;
 
 /// EL1, as a number.
 const EL1: u64 = 1;
 /// HCR_EL2: the hypervisor has an upper half of its own.
 const HCR_E2H: u64 = 1 << 34;
-
-/// The boot CPU's registers that an AP takes over.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Snapshot {
-    /// Exception level, 1 or 2.
-    pub(crate) level: u64,
-    pub(crate) sctlr: u64,
-    pub(crate) tcr: u64,
-    pub(crate) mair: u64,
-    pub(crate) ttbr0: u64,
-    pub(crate) ttbr1: u64,
-    pub(crate) vbar: u64,
-    /// CPACR_EL1 or CPTR_EL2.
-    pub(crate) traps: u64,
-    pub(crate) hcr: u64,
-    pub(crate) cnthctl: u64,
-}
 
 /// Reads a register that exists at the calling level.
 macro_rules! read {
