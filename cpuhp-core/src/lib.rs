@@ -69,7 +69,7 @@
 //!
 //! What a kernel does not call is not linked. The crate is generic over the platform, so most of it is compiled
 //! with the kernel and in the kernel's profile: `opt-level = "z"` and `lto = "fat"` there save a sixth of it, and
-//! bring a kernel that moves one CPU at a time below 12 KiB on x86-64, arm64 and riscv64.
+//! bring a kernel that moves one CPU at a time to about 12 KiB on x86-64, arm64 and riscv64.
 //!
 //! # Where things are
 //!
