@@ -6,6 +6,7 @@
 mod complete;
 mod cpus;
 mod editor;
+mod ipi;
 mod keys;
 mod words;
 

@@ -1,6 +1,6 @@
 //! Every word and every wrong input, with what has to come of it on a machine of four CPUs.
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 
 use super::pty::Session;
 
@@ -134,11 +134,30 @@ pub(super) fn words(session: &mut Session) -> Result<()> {
     faults(session)?;
     session.expect("down all", "3 done")?;
     expect_rows(session, &["0 22 online 22 (this one)", "1-3 0 offline 0"])?;
+    session.expect_error("ipi", &["no other CPU", "up brings one up"])?;
     session.expect("up all", "3 done")?;
     expect_rows(session, &ALL_ONLINE)?;
+    calls(session)?;
     // What this kernel cannot do it says, in one line.
-    session.expect_error("ipi", &["not in this kernel yet"])?;
     session.expect_error("park", &["not in this kernel yet"])
+}
+
+/// One call to each of the three others; how long it took is the machine's own.
+fn calls(session: &mut Session) -> Result<()> {
+    let lines = session.ask("ipi")?;
+    let [count, times] = &lines[..] else {
+        bail!("ipi: {lines:?}");
+    };
+    let mut words = times.split(' ').filter_map(|word| word.parse::<u64>().ok());
+    let is_right = match (words.next(), words.next()) {
+        (Some(median), Some(most)) => median <= most && most > 0,
+        _ => false,
+    };
+    ensure!(
+        is_right && count == "3 calls: 0 lost, 0 run twice",
+        "ipi: {lines:?}"
+    );
+    Ok(())
 }
 
 fn listings(session: &mut Session) -> Result<()> {

@@ -4,7 +4,7 @@ use core::fmt::{self, Write};
 
 use cpuhp_core::{ControlError, CpuId, OpError, Refusal, StepError, Which, Why};
 
-use super::cpus;
+use super::{cpus, ipi};
 use crate::machine::{Host, Machine};
 use crate::result::Stage;
 use crate::text::Text;
@@ -32,6 +32,7 @@ pub(super) enum Does {
     Target,
     Fail,
     Trace,
+    Ipi,
     /// Nothing in this kernel.
     Missing(&'static str),
     Help,
@@ -111,11 +112,7 @@ pub(super) const WORDS: [Word; 12] = [
         Does::Trace,
         "what happened since it was last asked for",
     ),
-    word(
-        "ipi",
-        Does::Missing("cross-CPU calls"),
-        "send calls between CPUs",
-    ),
+    word("ipi", Does::Ipi, "call every other CPU once, and time it"),
     word(
         "park",
         Does::Missing("handing parked CPUs over"),
@@ -147,8 +144,8 @@ pub(super) fn run<M: Machine>(stage: &Stage<'_, M>, line: &str) -> Said {
     let is_fitting = match word.does {
         Does::Up | Does::Down => first.is_some() && second.is_none(),
         Does::Target | Does::Fail => first.is_some() && parts.next().is_none(),
-        Does::Cpus | Does::Read(_) | Does::Trace | Does::Missing(_) => first.is_none(),
-        Does::Help | Does::Quit => first.is_none(),
+        Does::Cpus | Does::Read(_) | Does::Trace | Does::Ipi => first.is_none(),
+        Does::Missing(_) | Does::Help | Does::Quit => first.is_none(),
     };
     if !is_fitting {
         return refuse(machine, format_args!("say {}", Usage(word)));
@@ -177,6 +174,7 @@ pub(super) fn run<M: Machine>(stage: &Stage<'_, M>, line: &str) -> Said {
             trace::show(stage.scene, machine, &|at| stage.hp().name(at));
             Said::Done
         }
+        Does::Ipi => ipi::run(stage),
         Does::Missing(what) => refuse(machine, format_args!("{what}: not in this kernel yet")),
         Does::Help => help(machine),
         Does::Quit => Said::Quit,
@@ -224,7 +222,7 @@ impl fmt::Display for Typed<'_> {
 }
 
 /// Prints one line that says why nothing was done.
-fn refuse(host: &dyn Host, why: fmt::Arguments<'_>) -> Said {
+pub(super) fn refuse(host: &dyn Host, why: fmt::Arguments<'_>) -> Said {
     host.print(format_args!("error: {why}"));
     Said::Refused
 }
