@@ -31,6 +31,7 @@ use cpuhp_core::CpuId;
 use crate::cache::Area;
 use crate::gic::registers::Driver;
 use crate::hardware::{Hardware, forget_instructions, halt};
+use crate::kick::{KICKED, WAKING};
 use crate::record::{BootRecord, EPOCH_BITS};
 use crate::shared::{Image, Shared, Snapshot};
 
@@ -151,8 +152,12 @@ global_asm!(
     "add x7, x7, #{record_len}",
     "sub x6, x6, #1",
     "b 5b",
+    // A CPU without a value: while the word is CLAIMED the epoch may be the last kick's.
     "6: ldr w9, [x7, {engine}]",
-    "cbnz w9, 7f",
+    "cmp w9, {kicked}",
+    "b.eq 7f",
+    "cmp w9, {waking}",
+    "b.eq 7f",
     "wfe",
     "b 6b",
     // x7 is the record; what else it says is no older than its word.
@@ -253,6 +258,8 @@ global_asm!(
     root = const offset_of!(BootRecord, root),
     epoch = const offset_of!(BootRecord, epoch),
     engine = const offset_of!(BootRecord, engine),
+    kicked = const KICKED,
+    waking = const WAKING,
     epoch_bits = const EPOCH_BITS,
     record_len = const size_of::<BootRecord>(),
 );

@@ -16,7 +16,9 @@
 //! does not come stays KICKED until it comes or firmware says that it is off.
 //!
 //! The word is also what the entry code asks whether anybody wants this CPU: it is cleaned to the
-//! point of coherency whenever it leaves IDLE or goes back there.
+//! point of coherency whenever it leaves IDLE or goes back there, and when a start is complete. A CPU that
+//! comes with a value looks for any word but IDLE, since the value says which kick it is of. One without
+//! looks for KICKED or WAKING: then the epoch is the one of its kick, which it is not while CLAIMED.
 //!
 //! Spec: Arm DEN0022 (PSCI) 1.1, "CPU_ON", "AFFINITY_INFO"; devicetree specification,
 //! "enable-method", `cpu-release-addr`.
@@ -33,10 +35,10 @@ use crate::record::{self, BootRecord, EPOCH_BITS, FIRST_LINE, RESTS};
 
 const IDLE: u32 = 0;
 const CLAIMED: u32 = 1;
-const KICKED: u32 = 2;
+pub(crate) const KICKED: u32 = 2;
 const RUNNING: u32 = 3;
 const RELEASED: u32 = 4;
-const WAKING: u32 = 5;
+pub(crate) const WAKING: u32 = 5;
 
 /// How old a kick is whose CPU has not come before firmware's word that it is off counts: some report a
 /// start only when the CPU begins to run.
@@ -153,11 +155,13 @@ impl<M: Machine> Engine<M> {
             record.arrived.load(Ordering::Relaxed),
         );
         record.epoch.store(u32::from(epoch), Ordering::Relaxed);
-        self.begin(record, now);
+        Self::begin(record, now);
         match self.start(record, start) {
             Ok(word) => {
                 // Fails only if `done` ended the kick meanwhile; then its answer stands.
-                let _ = move_word(record, CLAIMED, word);
+                if move_word(record, CLAIMED, word) && start == Start::Cold {
+                    self.let_in(record);
+                }
                 Ok(())
             }
             Err(error) => {
@@ -199,11 +203,11 @@ impl<M: Machine> Engine<M> {
         }
     }
 
-    /// Makes everything ready that the CPU reads. Context: whoever claimed the word.
-    fn begin(&self, record: &BootRecord, now: u64) {
+    /// Makes everything ready that the CPU reads; who starts it cleans it to memory. Context: whoever claimed
+    /// the word.
+    fn begin(record: &BootRecord, now: u64) {
         record.forget();
         record.kicked_at.store(now, Ordering::Relaxed);
-        self.publish(record);
     }
 
     /// Makes the record's first line visible to a CPU with its caches off.
@@ -211,6 +215,13 @@ impl<M: Machine> Engine<M> {
         let at = core::ptr::from_ref(record).cast();
         let len = FIRST_LINE;
         self.machine.publish(Area { at, len });
+    }
+
+    /// Lets a CPU in that got no value with its start: it waits for the word to leave CLAIMED, since the epoch
+    /// may be older than that.
+    fn let_in(&self, record: &BootRecord) {
+        self.publish(record);
+        self.machine.send_event();
     }
 
     /// Starts the CPU, and returns its next word.
@@ -240,6 +251,7 @@ impl<M: Machine> Engine<M> {
         let id = record.hw_id().0;
         let (entry, value) = (self.places.entry, self.start_value(record));
         let mut tries = self.timings.yields;
+        self.publish(record);
         loop {
             let code = self.machine.cpu_on(id, entry, value);
             match psci::answer(code) {
@@ -258,6 +270,7 @@ impl<M: Machine> Engine<M> {
         let slot = self.slot(record);
         let slot = slot.ok_or(KickError::new(KickErrorKind::NotSupported))?;
         let id = record.hw_id();
+        self.publish(record);
         let start = slot::Start {
             entry: self.places.entry,
             arg: self.start_value(record),
@@ -398,7 +411,7 @@ impl<M: Machine> Engine<M> {
         if !move_word(record, WAKING, CLAIMED) {
             return true;
         }
-        self.begin(record, now());
+        Self::begin(record, now());
         let started = self.start(record, Start::Release(place));
         record
             .engine

@@ -14,7 +14,7 @@ use cpuhp_core::{Confirm, CpuId, HwId, KickOutcome};
 use crate::cache::Area;
 use crate::config::{CpuDesc, Timings, WakeMethod};
 use crate::fake::{Fake, records};
-use crate::kick::{Engine, Places};
+use crate::kick::{Engine, KICKED, Places};
 use crate::park::pages::{self, CODE};
 use crate::park::slot::{self, ParkSlot};
 use crate::record::{Boot, BootRecord};
@@ -171,6 +171,12 @@ fn start_reads(fake: &Fake, booted: Booted, value: u64) -> Wrong {
     Ok(())
 }
 
+/// A CPU that was given no value goes on once the kick is complete, and not before.
+fn search_enters(fake: &Fake, record: &BootRecord) -> Wrong {
+    same!("kicked", fake.read(&record.engine), KICKED);
+    Ok(())
+}
+
 /// A CPU that starts by mistake finds that nobody wants it.
 fn mistake_rests(fake: &Fake, record: &BootRecord) -> Wrong {
     same!("unwanted", fake.read(&record.engine), 0);
@@ -210,6 +216,7 @@ fn by_firmware(mut fake: Fake) -> (Wrong, u32) {
         mistake_rests(fake, record)?;
         mistake_rests(fake, &records[1])?;
         same!("kick", engine.kick(A, 1, 0), Ok(()));
+        search_enters(fake, record)?;
         arrive(&engine, A);
         same!("off", engine.confirm(A, || 0), Confirm::Off);
         mistake_rests(fake, record)?;
@@ -217,6 +224,7 @@ fn by_firmware(mut fake: Fake) -> (Wrong, u32) {
         same!("refused", engine.kick(A, 2, 0).is_err(), true);
         mistake_rests(fake, record)?;
         same!("again", engine.kick(A, 3, 0), Ok(()));
+        search_enters(fake, record)?;
         engine.done(A, KickOutcome::Lost);
         mistake_rests(fake, record)
     };
@@ -244,6 +252,7 @@ fn by_spin_table(mut fake: Fake) -> (Wrong, u32) {
         let word = engine.machine.read_long(&table.0[0]);
         same!("entry", word, PLACES.entry);
         start_reads(&engine.machine, booted, PLACES.records + 5)?;
+        search_enters(&engine.machine, &records[0])?;
         // The other one of the same table starts as well, and waits.
         mistake_rests(&engine.machine, &records[1])
     };
