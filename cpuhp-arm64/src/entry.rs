@@ -6,12 +6,13 @@
 //!
 //! 1. The value is the address of this CPU's record and the epoch of its last kick, or it is of no use:
 //!    then the record is searched by MPIDR. A value of this CPU and another epoch is a stale start.
-//! 2. Whoever is stale, unknown or at another exception level than the boot CPU stays here for good. A
-//!    CPU that is known and not wanted waits for an event and looks again: several CPUs may share one
-//!    word of a spin-table.
+//! 2. Whoever is stale, unknown or not wanted turns itself off where firmware starts CPUs, so that the next
+//!    kick can start it. With a spin-table, or if firmware refuses, it stays here for good; only a CPU that
+//!    is known waits for an event and looks again, since several may share one word of a spin-table. At
+//!    another exception level than the boot CPU's nothing is called: who would answer is not known.
 //! 3. The boot CPU's translation registers, then MMU and caches, then stack and per-CPU base, then Rust.
 //!
-//! Spec: Arm DEN0022 (PSCI) 1.1, "CPU_ON", "Initial state"; Arm ARM, "Self-hosted address translation",
+//! Spec: Arm DEN0022 (PSCI) 1.1, "CPU_ON", "CPU_OFF", "Initial state"; Arm ARM, "Self-hosted address translation",
 //! "TLB maintenance instructions".
 #![expect(
     unsafe_code,
@@ -27,13 +28,14 @@ use core::mem::offset_of;
 use core::sync::atomic::Ordering;
 
 use cpuhp_core::CpuId;
+use smccc::psci::PSCI_CPU_OFF;
 
 use crate::cache::Area;
 use crate::gic::registers::Driver;
 use crate::hardware::{Hardware, forget_instructions, halt};
-use crate::kick::{KICKED, WAKING};
+use crate::kick::{CLAIMED, KICKED, WAKING};
 use crate::record::{BootRecord, EPOCH_BITS};
-use crate::shared::{Image, Shared, Snapshot};
+use crate::shared::{Image, OFF_BY_HVC, Shared, Snapshot};
 
 pub(crate) use rest::{Sleep, rest};
 
@@ -87,6 +89,7 @@ pub(crate) unsafe fn install(
         code: Area { at, len },
         records: records_phys,
         start: ap_start as *const () as u64,
+        conduit: hardware.conduit,
     };
     SHARED.fill(boot, records, image, hardware);
     forget_instructions();
@@ -114,7 +117,7 @@ global_asm!(
     "lsr x4, x4, #2",
     "ldr x5, [x1, {level}]",
     "cmp x4, x5",
-    "b.ne 9f",
+    "b.ne 12f",
     "adr x5, cpuhp_arm64_rest_vectors",
     "cmp x4, #2",
     "b.eq 2f",
@@ -158,7 +161,11 @@ global_asm!(
     "b.eq 7f",
     "cmp w9, {waking}",
     "b.eq 7f",
-    "wfe",
+    "cmp w9, {claimed}",
+    "b.eq 13f",
+    "ldr x9, [x1, {off}]", // firmware starts a CPU that is off, and no other
+    "cbnz x9, 9f",
+    "13: wfe",
     "b 6b",
     // x7 is the record; what else it says is no older than its word.
     "7: dmb sy",
@@ -232,8 +239,18 @@ global_asm!(
     "mov x0, x14",
     "mov x1, x13",
     "br x15",
-    "9: wfe",
-    "b 9b",
+    // Not for this CPU, or not now. Off, it can be started by the next kick; on, it never could.
+    "9: ldr x9, [x1, {off}]",
+    "cbz x9, 12f",
+    "mov w0, {cpu_off_low}",
+    "movk w0, {cpu_off_high}, lsl #16",
+    "cmp x9, {off_by_hvc}",
+    "b.eq 11f",
+    "smc #0",
+    "b 12f",
+    "11: hvc #0",
+    "12: wfe",
+    "b 12b",
     ".global cpuhp_arm64_entry_end",
     "cpuhp_arm64_entry_end:",
     ".popsection",
@@ -258,6 +275,11 @@ global_asm!(
     root = const offset_of!(BootRecord, root),
     epoch = const offset_of!(BootRecord, epoch),
     engine = const offset_of!(BootRecord, engine),
+    off = const offset_of!(Shared, off),
+    off_by_hvc = const OFF_BY_HVC,
+    cpu_off_low = const PSCI_CPU_OFF & 0xffff,
+    cpu_off_high = const PSCI_CPU_OFF >> 16,
+    claimed = const CLAIMED,
     kicked = const KICKED,
     waking = const WAKING,
     epoch_bits = const EPOCH_BITS,

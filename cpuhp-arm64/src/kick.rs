@@ -34,7 +34,7 @@ use crate::psci::{self, Firmware, OnAnswer};
 use crate::record::{self, BootRecord, EPOCH_BITS, FIRST_LINE, RESTS};
 
 const IDLE: u32 = 0;
-const CLAIMED: u32 = 1;
+pub(crate) const CLAIMED: u32 = 1;
 pub(crate) const KICKED: u32 = 2;
 const RUNNING: u32 = 3;
 const RELEASED: u32 = 4;

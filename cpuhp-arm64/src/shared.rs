@@ -5,6 +5,7 @@
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use crate::cache::{Area, Cache};
+use crate::config::{Conduit, WakeMethod};
 use crate::record::BootRecord;
 
 /// The boot CPU's registers that an AP takes over.
@@ -33,6 +34,8 @@ pub(crate) struct Image {
     pub(crate) records: u64,
     /// Virtual address of the first Rust of an AP.
     pub(crate) start: u64,
+    /// How firmware is called, if there is any.
+    pub(crate) conduit: Option<Conduit>,
 }
 
 /// What the entry code reads, at offsets the assembly knows. Written before any kick; read with caches off.
@@ -56,7 +59,13 @@ pub(crate) struct Shared {
     pub(crate) cnthctl: AtomicU64,
     /// Virtual address of `ap_start`.
     pub(crate) start: AtomicU64,
+    /// How a CPU that nobody wants turns itself off: 0 it cannot, or a number of [`OFF_BY_HVC`], [`OFF_BY_SMC`].
+    pub(crate) off: AtomicU64,
 }
+
+// The `off` word.
+pub(crate) const OFF_BY_HVC: u64 = 1;
+pub(crate) const OFF_BY_SMC: u64 = 2;
 
 impl Shared {
     /// Nothing is known yet.
@@ -79,6 +88,7 @@ impl Shared {
         hcr: AtomicU64::new(0),
         cnthctl: AtomicU64::new(0),
         start: AtomicU64::new(0),
+        off: AtomicU64::new(0),
     };
 
     /// Fills it, and cleans it and the code to memory. Context: boot CPU, before any kick.
@@ -105,10 +115,53 @@ impl Shared {
             (&self.hcr, boot.hcr),
             (&self.cnthctl, boot.cnthctl),
             (&self.start, image.start),
+            (&self.off, way_off(image.conduit, records)),
         ] {
             word.store(value, Ordering::Relaxed);
         }
         cache.publish(Area::of(self));
         cache.publish(image.code);
+    }
+}
+
+/// The `off` word. Off only where firmware starts every CPU: of a CPU that a spin-table lets go nobody knows
+/// whether firmware would start it again.
+fn way_off(conduit: Option<Conduit>, records: &[BootRecord]) -> u64 {
+    let by_firmware = |record: &BootRecord| record.method() == WakeMethod::Psci;
+    match conduit {
+        Some(Conduit::Hvc) if records.iter().all(by_firmware) => OFF_BY_HVC,
+        Some(Conduit::Smc) if records.iter().all(by_firmware) => OFF_BY_SMC,
+        _ => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use cpuhp_core::{CpuId, HwId};
+
+    use super::*;
+    use crate::config::CpuDesc;
+
+    #[test]
+    fn a_cpu_turns_itself_off_only_where_firmware_starts_them_all() {
+        let hw = HwId(0);
+        let records = [BootRecord::ZERO, BootRecord::ZERO];
+        let (psci, table) = (WakeMethod::Psci, WakeMethod::SpinTable { release: 8 });
+        for (conduit, method, right) in [
+            (Some(Conduit::Hvc), psci, OFF_BY_HVC),
+            (Some(Conduit::Smc), psci, OFF_BY_SMC),
+            (None, psci, 0),
+            (Some(Conduit::Hvc), table, 0),
+            (Some(Conduit::Smc), table, 0),
+            (None, table, 0),
+        ] {
+            let desc = CpuDesc {
+                hw,
+                method,
+                wave: 0,
+            };
+            records[1].list(CpuId::new(1), desc);
+            assert_eq!(way_off(conduit, &records), right, "{conduit:?} {method:?}");
+        }
     }
 }

@@ -88,6 +88,7 @@ fn boot(fake: &Fake, records: &'static [BootRecord]) -> Booted {
         code: Area::of(code),
         records: PLACES.records,
         start: START,
+        conduit: None,
     };
     shared.fill(&BOOT, records, image, fake);
     Booted {
@@ -121,6 +122,7 @@ impl Booted {
             ("hcr", &shared.hcr, 0x108),
             ("cnthctl", &shared.cnthctl, 0x109),
             ("start", &shared.start, START),
+            ("off", &shared.off, 0),
         ] {
             let read = fake.read_long(word);
             if read != right {
