@@ -8,6 +8,7 @@ mod cpus;
 mod editor;
 mod ipi;
 mod keys;
+mod park;
 mod words;
 
 use cpuhp_core::{Calls, Platform, Who};

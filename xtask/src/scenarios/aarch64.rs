@@ -47,6 +47,7 @@ pub(super) const ROWS: &[Case] = &[
     boot(64, &[]),
     boot(64, &["el=2"]),
     boot(256, &[]),
+    boot(512, &[]),
     boot(8, &["thread=single"]),
     // Firmware refuses: ids that it does not know, CPUs that run already.
     boot(8, &["absent=2"]),

@@ -135,11 +135,23 @@ pub(super) fn words(session: &mut Session) -> Result<()> {
     session.expect("down all", "3 done")?;
     expect_rows(session, &["0 22 online 22 (this one)", "1-3 0 offline 0"])?;
     session.expect_error("ipi", &["no other CPU", "up brings one up"])?;
+    rests(session)?;
     session.expect("up all", "3 done")?;
     expect_rows(session, &ALL_ONLINE)?;
     calls(session)?;
-    // What this kernel cannot do it says, in one line.
-    session.expect_error("park", &["not in this kernel yet"])
+    session.expect_error("park", &["no CPU is down"])
+}
+
+/// A CPU that went down rests in one of two ways, and the hardware knows which.
+fn rests(session: &mut Session) -> Result<()> {
+    let lines = session.ask("park")?;
+    let is_right = lines.len() == 3
+        && (1..).zip(&lines).all(|(cpu, line)| {
+            *line == format!("cpu {cpu} is off: up starts it")
+                || *line == format!("cpu {cpu} is parked: up releases it")
+        });
+    ensure!(is_right, "park: {lines:?}");
+    Ok(())
 }
 
 /// One call to each of the three others; how long it took is the machine's own.

@@ -106,7 +106,7 @@ fn each_cpu<M: Machine>(stage: &Stage<'_, M>, does: Does, take: &mut dyn FnMut(&
             Does::Up => !is_online,
             Does::Down => is_online && !is_own,
             Does::Cpus | Does::Read(_) | Does::Target | Does::Fail => true,
-            Does::Trace | Does::Ipi | Does::Missing(_) | Does::Help | Does::Quit => true,
+            Does::Trace | Does::Ipi | Does::Park | Does::Help | Does::Quit => true,
         };
         let mut number = Text::<12>::new();
         if is_sensible && write!(number, "{}", cpu.get()).is_ok() {

@@ -4,7 +4,7 @@ use core::fmt::{self, Write};
 
 use cpuhp_core::{ControlError, CpuId, OpError, Refusal, StepError, Which, Why};
 
-use super::{cpus, ipi};
+use super::{cpus, ipi, park};
 use crate::machine::{Host, Machine};
 use crate::result::Stage;
 use crate::text::Text;
@@ -33,8 +33,7 @@ pub(super) enum Does {
     Fail,
     Trace,
     Ipi,
-    /// Nothing in this kernel.
-    Missing(&'static str),
+    Park,
     Help,
     Quit,
 }
@@ -113,11 +112,7 @@ pub(super) const WORDS: [Word; 12] = [
         "what happened since it was last asked for",
     ),
     word("ipi", Does::Ipi, "call every other CPU once, and time it"),
-    word(
-        "park",
-        Does::Missing("handing parked CPUs over"),
-        "park CPUs and release them",
-    ),
+    word("park", Does::Park, "how the CPUs that are down rest"),
     word("help", Does::Help, "this list"),
     word("quit", Does::Quit, "end the monitor; so does control-D"),
 ];
@@ -145,7 +140,7 @@ pub(super) fn run<M: Machine>(stage: &Stage<'_, M>, line: &str) -> Said {
         Does::Up | Does::Down => first.is_some() && second.is_none(),
         Does::Target | Does::Fail => first.is_some() && parts.next().is_none(),
         Does::Cpus | Does::Read(_) | Does::Trace | Does::Ipi => first.is_none(),
-        Does::Missing(_) | Does::Help | Does::Quit => first.is_none(),
+        Does::Park | Does::Help | Does::Quit => first.is_none(),
     };
     if !is_fitting {
         return refuse(machine, format_args!("say {}", Usage(word)));
@@ -175,7 +170,7 @@ pub(super) fn run<M: Machine>(stage: &Stage<'_, M>, line: &str) -> Said {
             Said::Done
         }
         Does::Ipi => ipi::run(stage),
-        Does::Missing(what) => refuse(machine, format_args!("{what}: not in this kernel yet")),
+        Does::Park => park::print(stage),
         Does::Help => help(machine),
         Does::Quit => Said::Quit,
     }
