@@ -166,8 +166,9 @@ impl<P: Platform, T: Trace> Cpuhp<'_, P, T> {
         self.queue_calls(which, nodes, arg, Waits::No, site::<T>())
     }
 
-    /// As [`Self::call_mask`], and returns when none of the nodes is in use, busy ones included, or after
-    /// [`Platform::step_timeout`] for all of them together.
+    /// As [`Self::call_mask`], and returns when none of the nodes is in use, busy ones and those of CPUs that
+    /// leave meanwhile included, or after [`Platform::step_timeout`] for all of them together. What the
+    /// functions wrote is visible then, unless some are late.
     ///
     /// Context: as [`Self::call_and_wait`]. Inside a call it does not wait: those that have not ended are
     /// [`CallReport::late`].
@@ -347,16 +348,20 @@ impl<P: Platform, T: Trace> Cpuhp<'_, P, T> {
         which: Which<'_>,
         nodes: &'static [Call],
     ) -> CallReport {
-        let late = || {
-            let mut late = 0;
-            self.each_called(which, &mut |cpu| {
-                let is_late = nodes.get(cpu.index()).is_some_and(|node| !node.is_done());
-                late += u32::from(is_late);
-            });
-            late
+        let this = self.platform().this_cpu();
+        let is_late = |cpu: &CpuId| nodes.get(cpu.index()).is_some_and(|node| !node.is_done());
+        let late = || match which {
+            // Not only those available by now: that a CPU has left does not show that its call has ended.
+            Which::All => {
+                let others = self.all_cpus().filter(|cpu| *cpu != this);
+                others.filter(is_late).count()
+            }
+            Which::Only(mask) => mask.each().filter(is_late).count(),
         };
         let has_ended = !self.is_inside_call() && self.wait_for(&|| late() == 0);
-        report.late = if has_ended { 0 } else { late() };
+        if !has_ended {
+            report.late = u32::try_from(late()).unwrap_or(u32::MAX);
+        }
         report
     }
 

@@ -54,12 +54,15 @@
 //!             ApNext::Wait => hp.platform().wait(Who::Ap(cpu), hp.platform().now() + 1_000_000),
 //!             // Up, with nothing to do for hotplug: the CPU is the kernel's.
 //!             ApNext::Idle => {
-//!                 while !hp.has_work(cpu) && run_a_task() {}
-//!                 if !hp.has_work(cpu) {
+//!                 let is_free = || !hp.has_work(cpu) && !hp.has_calls(cpu);
+//!                 while is_free() && run_a_task() {}
+//!                 if is_free() {
 //!                     hp.platform().wait(Who::Ap(cpu), u64::MAX);
 //!                 }
 //!             }
 //!         }
+//!         // After each wait: the interrupt that ended it may have come before the call.
+//!         hp.poll_calls(cpu);
 //!         next = hp.poll_ap(cpu);
 //!     }
 //! }

@@ -84,6 +84,11 @@ fn node() -> &'static Call {
     Box::leak(Box::new(Call::new(note)))
 }
 
+/// One node per CPU, for a call to many.
+pub(crate) fn row() -> &'static [Call] {
+    Vec::leak((0..3).map(|_| Call::new(note)).collect())
+}
+
 impl Bench {
     fn new(family: Family) -> Self {
         Self {

@@ -2,10 +2,10 @@
 
 use std::rc::Rc;
 
-use cpuhp_core::{ApNext, CallError, OpFlags};
+use cpuhp_core::{ApNext, CallError, OpFlags, Which};
 use loom::thread;
 
-use crate::bench::{Bench, Family, OTHER, TARGET, THIRD, bare, check};
+use crate::bench::{Bench, Family, OTHER, TARGET, THIRD, bare, check, row};
 
 /// The calls that ran, sorted.
 fn ran(bench: &Bench) -> Vec<usize> {
@@ -189,5 +189,34 @@ fn c7_wait() {
         let early = target.join().expect("it ends");
         let late = bench.hotplug(TARGET, 0).poll_calls(TARGET);
         assert_eq!((early + late, &*ran(bench)), (1, [2].as_slice()));
+    });
+}
+
+/// Who waited for many sees what their functions wrote, also that of a CPU which leaves meanwhile: that it
+/// is not available any more says nothing of its call.
+#[test]
+fn c8_wait_for_many() {
+    check("c8_wait_for_many", Family::Ticking, 2, |bench| {
+        bench.bring_up();
+        let control = bench.hotplug(TARGET, 0);
+        bench.drive_other(&control, bare::AP_IDLE);
+        let guard = control.try_write().expect("nobody else has it");
+        let mut op = guard
+            .op(OTHER, bare::OFFLINE, OpFlags::empty())
+            .expect("legal");
+        assert!(op.poll(&guard).is_pending(), "the order to die is posted");
+        let theirs = Rc::clone(bench);
+        let leaving = thread::spawn(move || {
+            let other = theirs.hotplug(OTHER, 1);
+            assert_eq!(other.poll_ap(OTHER), ApNext::Off);
+        });
+        let nodes = row();
+        bench.given[1].set(7);
+        let report = control.call_mask_and_wait(Which::All, nodes, 1);
+        if report.queued == 1 && report.late == 0 {
+            assert_eq!(bench.last.get(), 1);
+        }
+        leaving.join().expect("it left");
+        assert_eq!(bench.ran.borrow().len(), report.queued as usize);
     });
 }
