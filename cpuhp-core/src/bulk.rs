@@ -18,7 +18,7 @@ use crate::hotplug::Cpuhp;
 use crate::lock::{Leaving, WriteGuard};
 use crate::mask::Kind;
 use crate::phase::Until;
-use crate::platform::{Platform, Who};
+use crate::platform::Platform;
 use crate::record::Record;
 use crate::run::Mode;
 use crate::step::{Direction, StateId};
@@ -292,7 +292,7 @@ impl BulkOp {
     pub(crate) fn run<P: Platform, T: Trace>(&mut self, guard: &WriteGuard<'_, '_, P, T>) {
         while self.go_on(guard.hp).is_pending() {
             let (cpu, deadline) = self.awaited(guard);
-            guard.hp.platform().wait(Who::Control(cpu), deadline);
+            guard.hp.wait_served(cpu, deadline);
         }
     }
 

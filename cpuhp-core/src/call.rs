@@ -188,8 +188,8 @@ impl<P: Platform, T: Trace> Cpuhp<'_, P, T> {
     ///
     /// A context that is interrupted inside goes on with those that come meanwhile; the handler gets 0.
     ///
-    /// Context: `cpu` itself, else nothing happens; from the handler of the wake interrupt and from idle
-    /// loops. Functions run as the caller is: with interrupts on or off.
+    /// Context: `cpu` itself, else nothing happens; from the handler of the wake interrupt, and after each
+    /// wait of a loop of one's own: the blocking forms and [`Self::ap_run`] do so. Functions run as the caller is: with interrupts on or off.
     pub fn poll_calls(&self, cpu: CpuId) -> usize {
         match self.calling {
             Some(calling) if self.platform().this_cpu() == cpu => (calling.serve)(self, cpu),
@@ -212,7 +212,7 @@ impl<P: Platform, T: Trace> Cpuhp<'_, P, T> {
         }
     }
 
-    /// Runs what is queued. Context: `cpu` itself, in its own loop.
+    /// Runs what is queued. Context: `cpu` itself, after a wait.
     #[inline]
     pub(crate) fn serve_calls(&self, cpu: CpuId) {
         if let Some(calling) = self.calling {

@@ -9,7 +9,7 @@ use crate::error::StepError;
 use crate::handshake::{Order, Release, Request, Tag, Word};
 use crate::hotplug::Cpuhp;
 use crate::phase::{Awaited, Bounds, Phase, Until};
-use crate::platform::{Confirm, KickOutcome, Platform};
+use crate::platform::{Confirm, KickOutcome, Platform, Who};
 use crate::record::Record;
 use crate::step::{Section, StateId};
 use crate::trace::Trace;
@@ -408,6 +408,14 @@ impl<P: Platform, T: Trace> Cpuhp<'_, P, T> {
         }
         rec.turn_back();
         Next::Stop(Advance::Turned)
+    }
+
+    /// Waits as the control CPU, and runs the calls to it: the interrupt that tells of one may end a wait
+    /// without a handler, or be saved while an earlier one ends it.
+    #[inline(never)]
+    pub(crate) fn wait_served(&self, cpu: CpuId, deadline: u64) {
+        self.platform().wait(Who::Control(cpu), deadline);
+        self.serve_calls(self.platform().this_cpu());
     }
 }
 

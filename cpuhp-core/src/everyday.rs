@@ -10,7 +10,7 @@ use crate::cpu::CpuId;
 use crate::error::OpError;
 use crate::hotplug::Cpuhp;
 use crate::op::OpFlags;
-use crate::platform::{Platform, Who};
+use crate::platform::Platform;
 use crate::step::StateId;
 use crate::trace::Trace;
 
@@ -60,7 +60,7 @@ impl<P: Platform, T: Trace> Cpuhp<'_, P, T> {
                 ended?;
                 return self.outcome(cpu);
             }
-            self.platform().wait(Who::Control(cpu), op.deadline(&guard));
+            self.wait_served(cpu, op.deadline(&guard));
         }
     }
 

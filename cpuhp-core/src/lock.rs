@@ -12,7 +12,7 @@ use core::task::Poll;
 use crate::cpu::CpuId;
 use crate::error::{OpError, Refused, Why};
 use crate::hotplug::Cpuhp;
-use crate::platform::{Platform, Who};
+use crate::platform::Platform;
 use crate::sync::{AtomicU32, Ordering, fence, zero_const};
 use crate::trace::Trace;
 
@@ -321,7 +321,7 @@ impl<'a, P: Platform, T: Trace> Cpuhp<'a, P, T> {
             if self.platform().now() >= deadline {
                 return Err(Refused(caller, Why::Busy));
             }
-            self.platform().wait(Who::Control(caller), deadline);
+            self.wait_served(caller, deadline);
         }
         Ok(guard)
     }

@@ -113,7 +113,8 @@ pub trait Platform: Sync {
         core::hint::spin_loop();
     }
 
-    /// Makes the wait of AP `cpu` return. Context: control CPU.
+    /// Makes the wait of AP `cpu` return. Context: control CPU; any CPU, interrupts on or off, for a caller
+    /// that waits for its call.
     fn notify_ap(&self, _cpu: CpuId) {}
 
     /// Makes the wait of the control CPU for `cpu` return. Context: `cpu`, interrupts on or off.
@@ -138,7 +139,7 @@ pub trait Platform: Sync {
     /// Closes interrupts on the calling AP, before its first STARTING step in either direction.
     fn enter_atomic(&self) {}
 
-    /// Opens interrupts on the calling AP, after it reached `AP_IDLE` upwards.
+    /// Opens interrupts on the calling AP, after it reached `AP_IDLE` upwards, or if it cannot leave yet.
     fn leave_atomic(&self) {}
 
     /// Whether `cpu` can be stopped and started again. Permanent for one CPU. Default: yes.

@@ -16,7 +16,7 @@ use crate::error::{OpError, Refused, StepFailure};
 use crate::hotplug::Cpuhp;
 use crate::instance::{Instance, MultiStart};
 use crate::lock::WriteGuard;
-use crate::platform::{Platform, Who};
+use crate::platform::Platform;
 use crate::step::{Direction, StateId, Step};
 use crate::table::DynRange;
 use crate::trace::Trace;
@@ -283,7 +283,7 @@ impl<P: Platform, T: Trace> Cpuhp<'_, P, T> {
                 return result;
             }
             let (cpu, deadline) = op.awaited();
-            self.platform().wait(Who::Control(cpu), deadline);
+            self.wait_served(cpu, deadline);
         }
     }
 }

@@ -75,6 +75,9 @@ impl Platform for &'static Board {
         if runs != u32::MAX {
             self.as_cpu(runs, || the_machine().poll_calls(CpuId::new(runs)));
         }
+        if let Some(then) = WAITED.get() {
+            then(self);
+        }
     }
     fn step_timeout(&self) -> u64 {
         1_000_000
@@ -94,6 +97,8 @@ std::thread_local! {
     static RAN: std::cell::RefCell<Vec<(u32, usize)>> = const { std::cell::RefCell::new(Vec::new()) };
     /// What a function does besides; taken by the next one that runs.
     static THEN: std::cell::Cell<Option<fn(CpuId)>> = const { std::cell::Cell::new(None) };
+    /// What happens in each wait.
+    static WAITED: std::cell::Cell<Option<fn(&Board)>> = const { std::cell::Cell::new(None) };
 }
 
 fn the_machine() -> &'static Machine {
@@ -302,6 +307,26 @@ impl Board {
     fn now_ns(&self) -> u64 {
         self.time.load(Ordering::Relaxed)
     }
+}
+
+/// No handler runs here: the interrupt does nothing but end the wait.
+#[test]
+fn control_cpu_runs_its_calls_after_each_wait_of_a_blocking_form() {
+    static NODE: Call = Call::new(note);
+    let (_, machine) = begin();
+    WAITED.set(Some(|board| {
+        let machine = the_machine();
+        assert!(!machine.has_calls(cpu(0)), "those of the wait before ran");
+        board.as_cpu(2, || {
+            assert_eq!(machine.call(cpu(0), &NODE, 7), Ok(()));
+        });
+        let _: ApNext = board.as_cpu(1, || machine.poll_ap(cpu(1)));
+    }));
+    assert_eq!(machine.cpu_down(cpu(1)), Ok(()));
+    WAITED.set(None);
+    let ran = ran();
+    assert!(ran.len() > 1, "AP_IDLE and off: it waited twice");
+    assert!(ran.iter().all(|one| *one == (0, 7)) && NODE.is_done());
 }
 
 #[test]
