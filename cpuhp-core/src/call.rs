@@ -138,8 +138,8 @@ impl<P: Platform, T: Trace> Cpuhp<'_, P, T> {
     ///
     /// The calling CPU runs the calls that come to it meanwhile.
     ///
-    /// Context: any CPU, which the caller does not leave meanwhile; not in an interrupt handler. Waits through
-    /// [`Platform::wait`], as an AP does, at most [`Platform::step_timeout`].
+    /// Context: any CPU, which the caller does not leave meanwhile; not in an interrupt handler nor a STARTING
+    /// step. Waits through [`Platform::wait`], as an AP does, at most [`Platform::step_timeout`].
     ///
     /// # Errors
     /// [`CallError`]; only after `Timeout` the function may still run.

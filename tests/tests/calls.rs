@@ -133,9 +133,13 @@ fn nodes() -> &'static [Call] {
 
 /// Begins a test: CPU 0 adopted, CPUs 1 and 2 online, CPU 3 off.
 fn begin() -> (&'static Board, &'static Machine) {
+    begin_with(CPUS)
+}
+
+fn begin_with(queues: usize) -> (&'static Board, &'static Machine) {
     let board: &'static Board = Box::leak(Box::new(Board::new()));
     let store: &'static Store<CPUS, { words(CPUS) }, 0> = Box::leak(Box::new(Store::new()));
-    let queues: &'static [CallQueue] = Vec::leak((0..CPUS).map(|_| CallQueue::new()).collect());
+    let queues: &'static [CallQueue] = Vec::leak((0..queues).map(|_| CallQueue::new()).collect());
     let machine = Cpuhp::new(board, &hp::TABLE, store.get()).with_calls(queues);
     let machine: &'static Machine = Box::leak(Box::new(machine));
     MACHINE.set(Some(machine));
@@ -214,6 +218,14 @@ fn what_cannot_be_called_is_refused_and_nothing_is_queued() {
         (without.poll_calls(cpu(0)), without.has_calls(cpu(0))),
         (0, false)
     );
+}
+
+#[test]
+fn cpu_without_a_queue_comes_and_leaves_but_cannot_be_called() {
+    let (board, machine) = begin_with(1);
+    let report = machine.call_mask_and_wait(Which::All, nodes(), 0);
+    assert_eq!((report.unknown, report.queued), (2, 0));
+    drive(board, machine, 1, hp::OFFLINE);
 }
 
 #[test]

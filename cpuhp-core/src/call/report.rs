@@ -14,8 +14,8 @@ pub enum CallError {
     Busy,
     /// Waiting from inside a call: the CPU waited for might wait for this one. Nothing was queued.
     WouldDeadlock,
-    /// The call has not ended within [`crate::Platform::step_timeout`]. It is queued and will run once; its node is
-    /// taken until then.
+    /// The call has not ended within [`crate::Platform::step_timeout`]. It is queued and runs at most once: when
+    /// its CPU goes on, or never if that is stuck for good. Its node is taken until then.
     Timeout,
 }
 
@@ -46,6 +46,7 @@ pub struct CallReport {
     pub busy: u32,
     /// No record, no queue or no node with this number.
     pub unknown: u32,
-    /// Of all nodes named, those still in use when the waiting ended; 0 if nobody waited.
+    /// Of all nodes named, those still in use when the waiting ended, at once inside a call; 0 without
+    /// a wait.
     pub late: u32,
 }
