@@ -92,8 +92,8 @@ impl Arm64 {
     ///    PREPARE down of the step that gave it, and holds what `ap_main` needs. Of what is on it when
     ///    [`Self::rest`] is called nothing is used again.
     /// 6. The wake interrupt is ours alone, the distributor passes it on, and its handler is in place before
-    ///    interrupts are opened. At most one backend lives per machine; once a CPU was kicked, it is never
-    ///    dropped.
+    ///    interrupts are opened. On a CPU that has called [`Self::rest`] no other interrupt becomes pending.
+    ///    At most one backend lives per machine; once a CPU was kicked, it is never dropped.
     pub unsafe fn new<I>(config: Config<I>) -> Result<Self, SetupError>
     where
         I: IntoIterator<Item = CpuDesc>,

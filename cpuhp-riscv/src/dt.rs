@@ -15,6 +15,9 @@ use dtoolkit::{Node, Property, ToCellInt};
 
 use crate::config::{CpuDesc, WakeMethod};
 
+/// Ticks per second that no counter has: a time base so fast is a mistake, and time would stand still.
+const MOST_HZ: u64 = 100_000_000_000;
+
 /// Clusters in clusters that are looked into.
 const DEEPEST: u32 = 8;
 
@@ -28,7 +31,7 @@ pub enum DtError {
     HartId(u32),
     /// The property `status` of this node of a hart, counted from 0, is no string.
     Status(u32),
-    /// Nothing says how fast time runs, or it says 0.
+    /// Nothing says how fast time runs, or it says 0, or more than any counter does.
     NoTimebase,
 }
 
@@ -38,7 +41,7 @@ impl fmt::Display for DtError {
             Self::NoCpus => f.write_str("the device tree has no node /cpus"),
             Self::HartId(at) => write!(f, "cpu node {at} of the device tree has no hart id"),
             Self::Status(at) => write!(f, "cpu node {at} of the device tree has a bad status"),
-            Self::NoTimebase => f.write_str("the device tree has no timebase-frequency"),
+            Self::NoTimebase => f.write_str("the device tree has no usable timebase-frequency"),
         }
     }
 }
@@ -89,7 +92,7 @@ pub fn timebase_hz(fdt: &Fdt<'_>) -> Result<NonZeroU64, DtError> {
         let property = node.property("timebase-frequency")?;
         let short = property.value_as::<u32>().map(u64::from);
         let value = short.or_else(|_| property.value_as::<u64>()).ok()?;
-        NonZeroU64::new(value)
+        NonZeroU64::new(value).filter(|hz| hz.get() <= MOST_HZ)
     };
     // Older trees say it of each hart.
     let first = || list.children().find(is_cpu).and_then(read);

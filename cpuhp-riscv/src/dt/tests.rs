@@ -157,7 +157,8 @@ fn timebase_is_read_wherever_it_stands() {
     has(&mut cpu, "timebase-frequency", 1_000_000_u32);
     below.add_child(cpu);
     assert_eq!(hz(below), Ok(1_000_000));
-    for value in [vec![], vec![0_u32], vec![1, 2, 3]] {
+    // The last is 2^40 Hz: 1,100 ticks of it would be one nanosecond.
+    for value in [vec![], vec![0_u32], vec![1, 2, 3], vec![0x100, 0]] {
         let mut bad = node("cpus");
         has(&mut bad, "timebase-frequency", value);
         assert_eq!(hz(bad), Err(DtError::NoTimebase));
