@@ -93,7 +93,10 @@ impl<'a, P: Platform, T: Trace> Cpuhp<'a, P, T> {
                 Advance::Turned => {}
                 Advance::Pending => match self.poll_ap(cpu) {
                     ApNext::Spin => self.platform().relax(),
-                    ApNext::Wait => self.platform().wait(Who::Ap(cpu), self.pause_of(rec)),
+                    ApNext::Wait => {
+                        self.platform().wait(Who::Ap(cpu), self.pause_of(rec));
+                        self.serve_calls(cpu);
+                    }
                     ApNext::Idle | ApNext::Off | ApNext::Park | ApNext::Refused(_) => {}
                 },
                 ended @ (Advance::Reached | Advance::Ended | Advance::Stuck) => return ended,

@@ -24,6 +24,10 @@ pub(super) fn run<M: Machine>(stage: &Stage<'_, M>) -> Said {
         );
     }
     let (lost, twice) = (tally.lost, tally.duplicated);
+    if lost + twice > 0 {
+        let wrong = format_args!("{made} calls: {lost} lost, {twice} run twice");
+        return refuse(machine, wrong);
+    }
     machine.print(format_args!("{made} calls: {lost} lost, {twice} run twice"));
     let median = latencies.median();
     machine.print(format_args!(
