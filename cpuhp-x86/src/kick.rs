@@ -166,7 +166,7 @@ impl Engine {
         let mut sends = 0;
         let mut earliest = u64::MAX;
         for record in from.iter().chain(before) {
-            let Some(due) = self.due(record) else {
+            let Some((word, due)) = self.due(record) else {
                 continue;
             };
             let time = now();
@@ -177,35 +177,35 @@ impl Engine {
                     .store(record.cpu.load(Ordering::Relaxed), Ordering::Relaxed);
                 earliest = 0;
                 break;
-            } else if self.repeat(record, sender, time) {
+            } else if self.repeat(record, word, sender, time) {
                 sends += 1;
-                earliest = earliest.min(self.due(record).unwrap_or(u64::MAX));
+                earliest = earliest.min(self.due(record).map_or(u64::MAX, |(_, due)| due));
             }
         }
         self.next_due.fetch_min(earliest, Ordering::Relaxed);
     }
 
-    /// When the next signal for this CPU is due; `None` if it needs none.
-    fn due(&self, record: &BootRecord) -> Option<u64> {
+    /// When the next signal for this CPU is due, and the word that says so; `None` if it needs none.
+    fn due(&self, record: &BootRecord) -> Option<(u32, u64)> {
         // Acquire: pairs with the Release of whoever sent last and noted the time.
         let word = record.engine.load(Ordering::Acquire);
         let gap = match word & TAG {
             INIT => self.timings.init_us,
             SIPI if word < SIPI + 2 * ONE => self.timings.sipi_us,
             SIPI | RELEASED => self.timings.resend_us.max(1),
-            WAKING => return Some(0),
+            WAKING => return Some((word, 0)),
             _ => return None,
         };
         let sent = record.sent_at.load(Ordering::Relaxed);
         let due = sent.saturating_add(ns(gap));
         let last = record.kicked_at.load(Ordering::Relaxed);
         let over = word & TAG != INIT && due > last.saturating_add(REPEAT_NS);
-        (!over && !record.has_arrived()).then_some(due)
+        (!over && !record.has_arrived()).then_some((word, due))
     }
 
-    /// Sends one signal. False if there was nothing to send: another control CPU does it just now.
-    fn repeat(&self, record: &BootRecord, sender: Sender<'_>, now: u64) -> bool {
-        let word = record.engine.load(Ordering::Acquire);
+    /// Sends the signal that is due by `word`. False if that is not the CPU's word any more: another control
+    /// CPU has just sent it, or is about to.
+    fn repeat(&self, record: &BootRecord, word: u32, sender: Sender<'_>, now: u64) -> bool {
         if matches!(word & TAG, RELEASED | WAKING) {
             self.repeat_release(record, sender, now);
             return true;
